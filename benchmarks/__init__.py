@@ -1,0 +1,1 @@
+"""Synthetic recordings, and how fast and in how much memory xptrace reads them."""

@@ -1,0 +1,1 @@
+"""What one record says: trace formats and the protocol. Imports nothing from `xptrace`."""

@@ -1,0 +1,1 @@
+"""The protocol of the Xen platform device, declared once: registers, products, config space, scapy layers."""

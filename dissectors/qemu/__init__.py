@@ -1,0 +1,1 @@
+"""QEMU's recordings: the trace-event declarations and the text logs that are written by them."""

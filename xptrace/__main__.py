@@ -1,0 +1,7 @@
+"""``python -m xptrace``."""
+
+import sys
+
+from xptrace.cli import main
+
+sys.exit(main())

@@ -1,0 +1,168 @@
+"""Whose recording it is, and which boot: VMs by file name, guest name and domain; epochs by the signs of a new start.
+
+Law: what names a device model's log (libxl: ``qemu-dm-NAME.log[.N]``, libvirt: ``NAME.log``, stub domains:
+``guest-NAME-dm.log``), QEMU's ``-D`` template (``%d`` is its process id), and the events of its life cycle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from xptrace.access.messages import Assembler
+from xptrace.access.spaces import Spaces
+from xptrace.intake.source import Source
+
+_NOISE = re.compile(r"(\.(gz|bz2|xz|zst|log|txt|out|trace|\d{1,3}))+$|-\d{8}$")
+_NAMED = re.compile(r"^(?:qemu-dm|qemu-trace|guest)-(?P<name>.+?)(?:-dm)?$")
+_WITH_PID = re.compile(r"^(?P<stem>.*?)[-._]?(?P<pid>\d+)$")
+_THREAD = re.compile(rb"(?m)^(\d{1,10})@(\d{1,11})\.(\d{6}):")
+_SERVER = re.compile(rb"(?m)^(\d{1,10})@[\d.]+:xen_ioreq_server_create ")
+_OURS = re.compile(
+    rb"(?m)^(\d{1,10})@[\d.]+:(?:\w+ .*?(?:port=0x1[0-9a-f] |xen-fixed')|cpu_(?:in|out) addr 0x1[0-9a-f][ (])"
+)
+_DISK = re.compile(rb"xs_node_(?:vscanf|read) \S*backend/\w+/\d+/(\d+)/params (\S+)")
+_ISO = re.compile(rb"(?m)^(\d{4}-\d\d-\d\dT[\d:.]+Z) ")
+
+
+@dataclass(slots=True)
+class Vm:
+    """One virtual machine, through all its boots and device models."""
+
+    name: str
+    boot: int = 1
+    used: bool = False
+    """Whether this boot has an access or a message already."""
+    created: bool = False
+    thread: int | None = None
+    proven: bool = False
+    """Whether something other than the port number has shown that the Xen platform device answers."""
+    spaces: Spaces = field(default_factory=Spaces)
+    assembler: Assembler = field(default_factory=Assembler)
+    entering: bool = False
+    """Whether a further source of this VM has begun and told nothing yet."""
+
+    def next_boot(self) -> None:
+        """A new epoch begins."""
+        self.boot += 1
+        self.used = self.created = False
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the head of a source tells of whose it is."""
+
+    label: str
+    named: bool
+    threads: frozenset[int]
+    interleaved: bool
+    disks: frozenset[tuple[bytes, bytes]]
+    inmigrate: bool
+    first: bytes
+    pid: str | None = None
+
+
+def _label(path: str) -> tuple[str, bool, str | None]:
+    """(label, whether it names a guest, the number at its end)."""
+    if path == "-":
+        return "stdin", False, None
+    stem = _NOISE.sub("", PurePath(path).name) or PurePath(path).name
+    if found := _NAMED.match(stem):
+        name = found["name"]
+        if not name.isdigit():
+            return name, True, None
+        return stem[: -len(name) - 1], False, name
+    if "libvirt" in PurePath(path).parts:
+        return stem, True, None
+    if (found := _WITH_PID.match(stem)) and found["stem"]:
+        return stem, False, found["pid"]
+    return stem, False, None
+
+
+def _interleaved(head: bytes) -> bool:
+    """Whether two device models write to this file in turns."""
+    servers = {int(m[1]) for m in _SERVER.finditer(head)}
+    order: list[int] = []
+    for match in _OURS.finditer(head):
+        thread = int(match[1])
+        if not order or order[-1] != thread:
+            order.append(thread)
+    ours = [thread for thread in order if not servers or thread in servers]
+    return len(servers) > 1 and len(ours) > len(set(ours))
+
+
+def look(source: Source) -> Origin:
+    """Look at the head of a source."""
+    head = source.head()
+    label, named, pid = _label(source.path)
+    threads = frozenset(int(m[1]) for m in _THREAD.finditer(head))
+    if pid is not None and int(pid) not in threads:
+        pid = None
+    if pid is not None:
+        label = label.removesuffix(pid).rstrip("-._") or label
+    stamp = _THREAD.search(head)
+    iso = _ISO.search(head)
+    return Origin(
+        label, named, threads, _interleaved(head), frozenset((m[1], m[2]) for m in _DISK.finditer(head)),
+        b"(inmigrate) new_state" in head, stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b"", pid,
+    )
+
+
+
+
+
+def arrange(sources: Sequence[Source]) -> list[tuple[Source, str, bool]]:
+    """(source, VM name, whether to tell its device models apart by thread), in the order to read them.
+
+    Sources of one VM are read by their first time stamp, where both have one. Two sources are one VM if their file
+    names say so; or if both were written by a template with the process id, share a disk, and one of the two device
+    models was the target of a migration.
+    """
+    origins = [look(source) for source in sources]
+    names: list[str] = []
+    for index, source in enumerate(sources):
+        names.append(_name(index, source, sources, origins, names))
+    order = sorted(range(len(sources)), key=lambda i: (names.index(names[i]), origins[i].first))
+    if any(not origins[i].first for i in order):
+        order = _by_rotation(sources, names)
+    return [(sources[i], names[i], origins[i].interleaved) for i in order]
+
+
+def _by_rotation(sources: Sequence[Source], names: Sequence[str]) -> list[int]:
+    def age(path: str) -> int:
+        rotation = re.search(r"\.(\d{1,3})(?:\.(?:gz|bz2|xz|zst))?$", path)
+        return -int(rotation[1]) if rotation else 0
+
+    return sorted(range(len(sources)), key=lambda i: (names.index(names[i]), age(sources[i].path), i))
+
+
+def _name(
+    index: int, source: Source, sources: Sequence[Source], origins: Sequence[Origin], names: Sequence[str]
+) -> str:
+    origin = origins[index]
+    if origin.named:
+        return origin.label
+    for other in range(index):
+        if origins[other].named or origins[other].label != origin.label:
+            continue
+        migrated = origin.inmigrate != origins[other].inmigrate
+        rotated = PurePath(source.path).parent == PurePath(sources[other].path).parent and not origin.pid
+        if rotated or (migrated and origin.disks & origins[other].disks):
+            return names[other]
+    rivals = [i for i, o in enumerate(origins) if i != index and o.label == origin.label and not o.named]
+    apart = [i for i in rivals if not _linked(origin, origins[i], source, sources[i])]
+    if not apart:
+        return origin.label
+    if origin.pid is not None and any(
+        PurePath(sources[i].path).parent == PurePath(source.path).parent for i in apart
+    ):
+        return f"{origin.label}-{origin.pid}"
+    return f"{PurePath(source.path).parent.name}/{origin.label}".lstrip("/")
+
+
+def _linked(one: Origin, other: Origin, source: Source, other_source: Source) -> bool:
+    if one.inmigrate != other.inmigrate and one.disks & other.disks:
+        return True
+    return PurePath(source.path).parent == PurePath(other_source.path).parent and not one.pid

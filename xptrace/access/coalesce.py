@@ -1,0 +1,466 @@
+r"""One access, up to six records: the records of one access, put together again.
+
+Law: the order in which QEMU's Xen device model traces one access (hw/xen/xen-hvm-common.c, system/ioport.c,
+system/memory.c), as recorded on real Xen. A write goes down, a read comes up::
+
+    write  handle_ioreq, handle_ioreq_write, cpu_ioreq_pio, cpu_ioreq_pio_write_reg, cpu_out, memory_region_ops_write
+    read   handle_ioreq, cpu_ioreq_pio, memory_region_ops_read, cpu_in, cpu_ioreq_pio_read_reg, handle_ioreq_read
+
+Any of them may be switched off. The data of a read's `handle_ioreq` and `cpu_ioreq_pio` is what was left in the
+request page: it is never believed. `memory_region_ops_*` tells of each call of a device, so one access may have
+several; alone, they cannot always be rejoined, and then say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from dissectors.platform.registers import Direction, Space, lengths
+from dissectors.record import Record
+
+SIZES: Final = {b"b": 1, b"w": 2, b"l": 4}
+CONFIG_DATA: Final = range(0xCFC, 0xD00)
+CONFIG_ADDRESS: Final = 0xCF8
+
+_PIO, _COPY, _CONFIG = 0, 1, 2  # ioreq types: xen/include/public/hvm/ioreq.h
+_LONGEST_RUN = 64
+
+_STAGES: Final[dict[Direction, dict[str, int]]] = {
+    "write": {"handle_ioreq": 0, "handle_ioreq_write": 1, "cpu_ioreq_pio": 2, "cpu_ioreq_move": 2,
+              "cpu_ioreq_pio_write_reg": 3, "cpu_ioreq_config_write": 3, "cpu_out": 4, "memory_region_ops_write": 5,
+              "pci_cfg_write": 6},
+    "read": {"handle_ioreq": 0, "cpu_ioreq_pio": 1, "cpu_ioreq_move": 1, "pci_cfg_read": 2,
+             "memory_region_ops_read": 3, "cpu_in": 4, "cpu_ioreq_pio_read_reg": 5, "cpu_ioreq_config_read": 5,
+             "handle_ioreq_read": 6},
+}
+"""How far along its way an access is when the event is traced; an access only moves on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where in PCI config space: function (bus << 8 | slot << 3 | function), offset, and the device type if told."""
+
+    function: int
+    offset: int
+    device: str | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a device: what one `memory_region_ops_*` says."""
+
+    address: int
+    size: int
+    value: int
+    region: str | None
+    records: list[Record]
+    logs: list[Record] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Assembled:
+    """One access in the making, then made: in the machine's addresses, before anybody knows whose they are."""
+
+    direction: Direction
+    kind: str  # "pio", "mmio", "config"
+    address: int | None
+    size: int | None
+    value: int | None
+    stage: int
+    records: list[Record]
+    count: int = 1
+    config: Config | None = None
+    regions: list[tuple[int, str]] = field(default_factory=list)
+    """(address, name) of the memory regions that took it, as far as told."""
+    logs: list[Record] = field(default_factory=list)
+    """Lines that the device emitted while it served this access."""
+    vcpu: int | None = None
+    inferred: bool = False
+    calls: list[Call] = field(default_factory=list)
+    """Calls of a run: neighbouring device calls that no record has gathered into an access yet."""
+    repeated: bool = False
+    """Whether this is a string access: `count` elements, of which `elements` have been told one by one so far."""
+    elements: int = 0
+    element: Assembled | None = None
+    covered: int = 0
+    device_offset: int | None = None
+    head: bool = False
+    """Whether an ioreq told of the whole access before its parts."""
+
+
+def _mask(value: int, size: int | None) -> int:
+    return value if size is None else value & (1 << 8 * size) - 1
+
+
+class Stream:
+    """The records of one thread, which serves one access after the other."""
+
+    def __init__(self) -> None:
+        self._open: Assembled | None = None
+        self._warned: Record | None = None
+
+    @property
+    def current(self) -> Assembled | None:
+        """The access that is being put together."""
+        return self._open
+
+    def flush(self) -> Iterator[Assembled]:
+        """No further record belongs to what is open: hand it over."""
+        if self._warned is not None:
+            record, self._warned = self._warned, None
+            yield _pv_mmio(record, "read")
+        done, self._open = self._open, None
+        if done is None:
+            return
+        if done.calls:
+            yield from _separate(done)
+        elif done.repeated:
+            if done.element is not None:
+                done.element.records += done.records
+                yield done.element
+            if done.elements < done.count:
+                done.count -= done.elements
+                done.inferred = done.elements > 0
+                done.records = done.records or (done.element.records[:1] if done.element else [])
+                yield done
+        else:
+            yield done
+
+    def feed(self, record: Record) -> Iterator[Assembled]:
+        """Take one record; hand over every access that it shows to be complete."""
+        event = record.event
+        if event in ("handle_ioreq", "handle_ioreq_read", "handle_ioreq_write", "cpu_ioreq_pio", "cpu_ioreq_move"):
+            yield from self._ioreq(record)
+        elif event in ("cpu_ioreq_pio_read_reg", "cpu_ioreq_pio_write_reg"):
+            direction: Direction = "read" if "read" in event else "write"
+            yield from self._whole(record, direction, "pio", record.integer("addr"), record.integer("size"),
+                                   record.integer("data"))
+        elif event in ("cpu_ioreq_config_read", "cpu_ioreq_config_write"):
+            yield from self._ioreq_config(record, "read" if event.endswith("read") else "write")
+        elif event in ("cpu_in", "cpu_out"):
+            yield from self._port(record, "read" if event == "cpu_in" else "write")
+        elif event in ("memory_region_ops_read", "memory_region_ops_write"):
+            yield from self._call(record, "read" if event.endswith("read") else "write")
+        elif event in ("pci_cfg_read", "pci_cfg_write"):
+            yield from self._config(record, "read" if event.endswith("read") else "write")
+        elif event == "xen_pv_mmio_read":
+            yield from self._drop_warning()
+            self._warned = record
+        elif event == "xen_pv_mmio_write":
+            opened = self._open
+            if opened is not None and opened.kind == "mmio" and opened.direction == "write":
+                (opened.calls[-1].records if opened.calls else opened.records).append(record)
+            else:
+                yield from self.flush()
+                yield _pv_mmio(record, "write")
+
+    def log(self, record: Record) -> bool:
+        """A line that the device emitted; False if no open write can have caused it."""
+        opened = self._open
+        if opened is None or opened.direction != "write":
+            return False
+        teller = opened.calls[-1] if opened.calls else opened.element or opened
+        teller.logs.append(record)
+        return True
+
+    def _drop_warning(self) -> Iterator[Assembled]:
+        if self._warned is not None:
+            record, self._warned = self._warned, None
+            yield _pv_mmio(record, "read")
+
+    def _start(self, opened: Assembled) -> Iterator[Assembled]:
+        yield from self.flush()
+        self._open = opened
+
+    def _whole(
+        self, record: Record, direction: Direction, kind: str, address: int | None, size: int | None,
+        value: int | None, *, config: Config | None = None, head: bool = False,
+    ) -> Iterator[Assembled]:
+        """A record that tells of the whole access: one more of the open one, or the first of the next."""
+        stage = _STAGES[direction][record.event]
+        if value is not None:
+            value = _mask(value, size)
+        opened = self._open
+        if (
+            opened is not None
+            and not opened.calls
+            and not opened.repeated
+            and opened.direction == direction
+            and opened.kind == kind
+            and stage > opened.stage
+            and opened.address in (None, address)
+            and (opened.size is None or size is None or opened.size == size)
+            and (opened.value is None or value is None or opened.value == value)
+            and (config is None or opened.config is None
+                 or (opened.config.function, opened.config.offset) == (config.function, config.offset))
+        ):
+            opened.stage = stage
+            opened.address = address
+            opened.size = size if opened.size is None else opened.size
+            opened.value = value if opened.value is None else opened.value
+            opened.config = opened.config or config
+            opened.records.append(record)
+            if record.event == "handle_ioreq_read":
+                yield from self.flush()
+            return
+        yield from self._start(
+            Assembled(direction, kind, address, size, value, stage, [record], config=config, head=head)
+        )
+
+    def _ioreq(self, record: Record) -> Iterator[Assembled]:
+        event = record.event
+        kind = {_PIO: "pio", _COPY: "mmio", _CONFIG: "config"}.get(
+            record.integer("type") or 0 if event.startswith("handle") else (_COPY if event.endswith("move") else _PIO)
+        )
+        if event.startswith("handle_ioreq_"):
+            direction: Direction = "read" if event.endswith("read") else "write"
+        else:
+            direction = "read" if record.integer("dir") == 1 else "write"
+        address, size, data = record.integer("addr"), record.integer("size"), record.integer("data")
+        if kind is None or address is None:
+            yield from self.flush()
+            return
+        config = None
+        if kind == "config":
+            config = Config(address >> 32 & 0xFFFF, address & 0xFFF)
+            address = address & 0xFFF
+        opened = self._open
+        if record.integer("data_is_ptr"):
+            if (
+                opened is not None
+                and opened.repeated
+                and (opened.address, opened.size, opened.direction) == (address, size, direction)
+                and _STAGES[direction][event] > opened.stage
+            ):
+                opened.stage = _STAGES[direction][event]
+                opened.records.append(record)
+                if event == "handle_ioreq_read":
+                    yield from self.flush()
+                return
+            yield from self._start(
+                Assembled(direction, kind, address, size, None, _STAGES[direction][event], [record],
+                          count=record.integer("count") or 1, repeated=True, head=True)
+            )
+            return
+        stale = direction == "read" and event != "handle_ioreq_read"
+        value = None if stale else data
+        yield from self._whole(record, direction, kind, address, size, value, config=config, head=True)
+
+    def _ioreq_config(self, record: Record, direction: Direction) -> Iterator[Assembled]:
+        function, offset = record.integer("sbdf"), record.integer("reg")
+        if function is None or offset is None:
+            return
+        yield from self._whole(record, direction, "config", offset, record.integer("size"), record.integer("data"),
+                               config=Config(function & 0xFFFF, offset), head=True)
+
+    def _port(self, record: Record, direction: Direction) -> Iterator[Assembled]:
+        address, value = record.integer("addr"), record.integer("val")
+        size = SIZES.get(record.text("size"))
+        if address is None or value is None:
+            return
+        opened = self._open
+        stage = _STAGES[direction][record.event]
+        if opened is not None and opened.repeated and (opened.address, opened.direction) == (address, direction):
+            yield from self._element(opened, direction, size, _mask(value, size), record, port=True)
+            return
+        if opened is not None and opened.direction == direction == "read":
+            if opened.calls and size is not None:
+                gathered = _gather(opened, address, size, _mask(value, size))
+                if gathered is not None:
+                    if opened.calls:
+                        yield from _separate(opened)
+                    gathered.records.append(record)
+                    gathered.stage = stage
+                    self._open = gathered
+                    return
+            elif (
+                opened.kind == "config"
+                and not opened.head
+                and address in CONFIG_DATA
+                and opened.address in (None, address)
+            ):
+                opened.address, opened.size, opened.stage = address, size, stage
+                opened.records.append(record)
+                return
+        yield from self._whole(record, direction, "pio", address, size, value)
+
+    def _call(self, record: Record, direction: Direction) -> Iterator[Assembled]:
+        told, size, value = record.integer("addr"), record.integer("size"), record.integer("value")
+        if told is None or not size or value is None:
+            return
+        value = _mask(value, size)
+        region = record.text("name").decode("utf-8", "replace") or None
+        cpu = record.integer("cpu_index")
+        absolute = cpu is not None  # before QEMU 2.6 neither the vCPU nor the absolute address was told
+        vcpu = cpu if cpu is not None and cpu >= 0 else None
+        records = [record]
+        if self._warned is not None:
+            records, self._warned = [self._warned, record], None
+        opened = self._open
+        if opened is not None and opened.direction == direction and not opened.calls:
+            if opened.kind == "config" and not opened.head and opened.address is None and direction == "read":
+                opened.address, opened.size, opened.stage = told, size, 3
+                opened.records += records
+                opened.vcpu = vcpu
+                return
+            if opened.repeated and (not absolute or told == opened.address):
+                yield from self._element(opened, direction, size, value, record, port=False, region=region)
+                return
+            if self._belongs(opened, direction, told, size, value, absolute):
+                at = (opened.address or 0) + opened.covered
+                if opened.size is None:
+                    opened.size = size
+                if direction == "read" and opened.stage < 4:
+                    opened.value = (opened.value or 0) | value << 8 * opened.covered
+                opened.stage = _STAGES[direction][record.event]
+                opened.covered += size
+                opened.records += records
+                opened.vcpu = vcpu
+                if region:
+                    opened.regions.append((at, region))
+                return
+        if not absolute:  # an offset in a region that nobody names: not to be placed
+            yield from self.flush()
+            return
+        call = Call(told, size, value, region, records)
+        if opened is not None and opened.calls and opened.direction == direction and opened.vcpu == vcpu:
+            last = opened.calls[-1]
+            if last.address + last.size == told and len(opened.calls) < _LONGEST_RUN:
+                opened.calls.append(call)
+                return
+        kind = "pio" if told < 0x10000 else "mmio"
+        yield from self._start(
+            Assembled(direction, kind, told, size, value, _STAGES[direction][record.event], records, calls=[call],
+                      vcpu=vcpu)
+        )
+
+    @staticmethod
+    def _belongs(
+        opened: Assembled, direction: Direction, told: int, size: int, value: int, absolute: bool
+    ) -> bool:
+        """Whether a device call is the next part of the open access."""
+        if opened.address is None or opened.kind == "config" or opened.stage > _STAGES[direction][
+            f"memory_region_ops_{direction}"
+        ]:
+            return False
+        at = opened.address + opened.covered
+        if absolute:
+            if told != at:
+                return False
+        elif told not in (at - 0x10, at & 0xFF):
+            return False
+        if opened.size is None:
+            return True
+        if opened.covered + size > opened.size:
+            return False
+        return direction == "read" or opened.value is None or _mask(opened.value >> 8 * opened.covered, size) == value
+
+    def _element(
+        self, whole: Assembled, direction: Direction, size: int | None, value: int, record: Record, *, port: bool,
+        region: str | None = None,
+    ) -> Iterator[Assembled]:
+        """One element of a repeated (string) access: its own row, at the address of the whole."""
+        current = whole.element
+        if current is None:
+            goes_on = False
+        elif port:
+            goes_on = direction == "read" and current.stage < _STAGES[direction]["cpu_in"]
+        else:
+            goes_on = current.covered < (whole.size or 1)
+        if current is None or not goes_on:
+            if current is not None:
+                yield current
+            head, whole.records = whole.records, []
+            current = Assembled(direction, whole.kind, whole.address, whole.size, None, 0, head, logs=whole.logs)
+            whole.logs = []
+            whole.elements += 1
+            whole.element = current
+        current.records.append(record)
+        if port:
+            current.stage, current.value = _STAGES[direction][record.event], value
+            return
+        if current.stage < _STAGES["write"]["cpu_out"]:
+            current.value = (current.value or 0) | value << 8 * current.covered
+        if region:
+            current.regions.append(((whole.address or 0) + current.covered, region))
+        current.covered += size or 1
+
+    def _config(self, record: Record, direction: Direction) -> Iterator[Assembled]:
+        slot, offset, value = record.integer("slot"), record.integer("offs"), record.integer("val")
+        if slot is None or offset is None:
+            return
+        bus, function = record.integer("bus") or 0, record.integer("func") or 0
+        config = Config(bus << 8 | slot << 3 | function, offset, record.text("dev").decode("utf-8", "replace"))
+        opened = self._open
+        if opened is not None and opened.direction == direction:
+            stage = _STAGES[direction][record.event]
+            if (
+                opened.config is not None
+                and opened.head
+                and (opened.config.function, opened.config.offset) == (config.function, config.offset)
+                and stage > opened.stage
+            ):
+                opened.config, opened.stage = config, stage
+                opened.records.append(record)
+                return
+            port = opened.calls[-1].address if opened.calls else opened.address
+            if direction == "write" and opened.config is None and opened.kind == "pio" and port in CONFIG_DATA:
+                if opened.calls:
+                    opened.calls.clear()
+                opened.kind, opened.config, opened.stage = "config", config, stage
+                opened.records.append(record)
+                return
+        yield from self._start(
+            Assembled(direction, "config", None, None, value, _STAGES[direction][record.event], [record], config=config)
+        )
+
+
+def _pv_mmio(record: Record, direction: Direction) -> Assembled:
+    """An access to BAR1 of which only QEMU's warning tells: its offset, neither size nor value."""
+    return Assembled(direction, "mmio", None, None, None, 0, [record], device_offset=record.integer("addr"))
+
+
+def _gather(run: Assembled, address: int, size: int, value: int) -> Assembled | None:
+    """The last calls of a run as the one access that they are parts of; None if they are not. Takes them out."""
+    taken = len(run.calls)
+    composed = 0
+    end = address + size
+    while taken and end > address:
+        call = run.calls[taken - 1]
+        if call.address + call.size != end or call.address < address:
+            return None
+        composed |= call.value << 8 * (call.address - address)
+        end = call.address
+        taken -= 1
+    if end != address or composed != value:
+        return None
+    parts = run.calls[taken:]
+    del run.calls[taken:]
+    return Assembled(
+        run.direction, "pio", address, size, value, run.stage, [r for call in parts for r in call.records],
+        regions=[(call.address, call.region) for call in parts if call.region], vcpu=run.vcpu, covered=size,
+    )
+
+
+_SPACE_OF_REGION: Final[dict[str, Space]] = {"xen-fixed": "pio", "xen-pci": "bar0", "xen-mmio": "bar1", "mmio": "bar1"}
+
+
+def _separate(run: Assembled) -> Iterator[Assembled]:
+    """Each call of a run as an access of its own, inferred where it may be part of a wider one."""
+    calls = run.calls
+    doubtful = [len(calls) >= _LONGEST_RUN] * len(calls)
+    for start, first in enumerate(calls):
+        for total in (2, 4, 8):
+            space: Space = _SPACE_OF_REGION.get(calls[-1].region or "", "pio" if first.address < 0x20 else "bar1")
+            if space == "pio" and total == 8:
+                continue
+            cut = list(lengths(space, first.address, total))
+            if len(cut) > 1 and [(c.address, c.size) for c in calls[start : start + len(cut)]] == cut:
+                doubtful[start : start + len(cut)] = [True] * len(cut)
+    for call, doubt in zip(calls, doubtful, strict=True):
+        yield Assembled(
+            run.direction, run.kind, call.address, call.size, call.value, run.stage, call.records,
+            regions=[(call.address, call.region)] if call.region else [], logs=call.logs, vcpu=run.vcpu, inferred=doubt,
+        )

@@ -1,0 +1,358 @@
+"""Decoding: sources in, accesses and messages out, one after the other, in the order of the recording.
+
+Nothing is kept but what is still open: the access that is being put together, the device's log buffer, and the
+accesses to PCI functions of which nothing has told yet whether they are Xen's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from dissectors.platform import registers
+from dissectors.platform.registers import Space
+from dissectors.qemu import catalogue
+from dissectors.qemu.textlog import NEEDLES, TextLog
+from dissectors.record import Record
+from xptrace.access import spaces as machine
+from xptrace.access.attribution import Vm, arrange
+from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Assembled, Config, Stream
+from xptrace.access.messages import Line, decode_text
+from xptrace.access.rows import Access, Certainty, Message, Row
+from xptrace.access.spaces import Function
+from xptrace.intake.ledger import Ledger
+from xptrace.intake.scan import LONGEST_LINE, candidates
+from xptrace.intake.source import Source, Window
+
+MOST_HELD: Final = 100_000
+"""Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
+
+_LIFE: Final = ("runstate_set", "vm_state_notify", "destroy_hvm_domain_action")
+_OWN: Final = ("xen_", "xs_node_", "xenstore_", "kvm_xen_", "qemu_system_", "system_reset")
+
+
+class Decoder:
+    """Decodes the sources of one case; `ledgers` holds the account of each when its rows have been taken."""
+
+    def __init__(self, paths: Sequence[str], trace_events: Sequence[str] = ()) -> None:
+        """Open the paths; raises XptraceError where one cannot be read."""
+        self._sources = [Source(path) for path in paths]
+        self._catalogue = catalogue.load([Path(file) for file in trace_events])
+        self.ledgers: list[Ledger] = []
+        self.vms: dict[str, Vm] = {}
+
+    def rows(self, progress: Callable[[int], None] | None = None) -> Iterator[Row]:
+        """Every access and message, in order; `progress` is told the bytes read so far."""
+        for source, name, interleaved in arrange(self._sources):
+            ledger = Ledger(source.name)
+            self.ledgers.append(ledger)
+            yield from _SourceDecoder(source, name, interleaved, self._catalogue, self.vms, ledger).rows(progress)
+        for vm in self.vms.values():
+            yield from _unfinished(vm)
+
+
+def _unfinished(vm: Vm) -> Iterator[Message]:
+    line = vm.assembler.unfinished()
+    if line is not None:
+        yield _message(vm, line, "observed")
+
+
+def _message(vm: Vm, line: Line, certainty: Certainty) -> Message:
+    record = line.records[-1]
+    if any(r.recovered for r in line.records):
+        certainty = "inferred"
+    return Message(record.time_ns, record.clock, vm.name, vm.boot, decode_text(line.text), line.complete, certainty,
+                   line.records)
+
+
+class _SourceDecoder:
+    def __init__(
+        self, source: Source, name: str, interleaved: bool, events: catalogue.Catalogue, vms: dict[str, Vm],
+        ledger: Ledger,
+    ) -> None:
+        self._source, self._name, self._interleaved = source, name, interleaved
+        self._reader = TextLog(source.name, events)
+        self._vms, self._ledger = vms, ledger
+        self._streams: dict[tuple[str, int | str | None], Stream] = {}
+        self._last: tuple[str, int | str | None] | None = None
+        self._held: deque[tuple[Row, Function | None]] = deque()
+        self._latch: dict[str, int] = {}
+        for vm in vms.values():
+            if vm.name == name or vm.name.startswith(f"{name}-"):
+                vm.entering = True
+
+    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Row]:
+        line = 1
+        for window in self._source.windows():
+            yield from self._window(window, line)
+            size = len(window.data)
+            newlines = window.data.count(b"\n")
+            line += newlines
+            self._ledger.total.bytes += size
+            self._ledger.total.lines += newlines + (not window.data.endswith(b"\n") and not window.partial)
+            self._ledger.forget_before(window.offset)
+            if progress:
+                progress(size)
+        self._ledger.truncated = self._source.truncated
+        yield from self._finish()
+
+    def _window(self, window: Window, line: int) -> Iterator[Row]:
+        needles = {needle.pattern: needle for needle in NEEDLES}
+        for vm in self._vms.values():
+            needles |= {needle.pattern: needle for needle in vm.spaces.needles()}
+        needles |= {needle.pattern: needle for needle in machine.foresee(window.data)}
+        for start, end, number in candidates(window, needles.values(), line):
+            text = window.data[start : min(end, start + LONGEST_LINE)]
+            for found in self._reader.read(text.removesuffix(b"\n"), window.offset + start, number, end - start):
+                if isinstance(found, Record):
+                    yield from self._record(found)
+                else:
+                    self._ledger.note(found)
+
+    # -- whose record
+
+    def _vm(self, record: Record) -> Vm:
+        name = record.guest or self._name
+        if self._interleaved and record.thread is not None:
+            name = f"{name}-{record.thread}"
+        vm = self._vms.get(name)
+        if vm is None:
+            vm = self._vms[name] = Vm(name, thread=record.thread)
+        return vm
+
+    def _stream(self, vm: Vm, record: Record) -> Stream:
+        key: int | str | None = record.thread
+        cpu = record.integer("cpu_index")
+        if key is None and cpu is not None and cpu >= 0:
+            key = f"cpu{cpu}"
+        whole = (vm.name, key)
+        if record.event == "xen_platform_log" and key is None and self._last is not None:
+            whole = self._last
+        self._last = whole
+        return self._streams.setdefault(whole, Stream())
+
+    def _record(self, record: Record) -> Iterator[Row]:
+        vm = self._vm(record)
+        event = record.event
+        if event == "xen_platform_log":
+            vm.proven = True
+            if not self._stream(vm, record).log(record):
+                yield from self._flush(vm)
+                yield from self._say(vm, [record], None)
+        elif event.startswith("pci_update_mappings_"):
+            yield from self._mapping(vm, record)
+        elif (event.startswith(_OWN) and not event.startswith("xen_pv_mmio")) or event in _LIFE:
+            self._ledger.decode(record)
+            yield from self._life(vm, record)
+        else:
+            for done in self._stream(vm, record).feed(record):
+                yield from self._assembled(vm, done)
+
+    # -- epochs
+
+    def _life(self, vm: Vm, record: Record) -> Iterator[Row]:
+        event = record.event
+        if event == "xen_map_portio_range" and record.integer("start_addr") == registers.PORTS.start:
+            vm.proven = True
+        fresh = event == "xen_ioreq_server_create"
+        reset = event in ("kvm_xen_soft_reset", "qemu_system_reset_request", "system_reset") or (
+            event == "runstate_set"
+            and record.text("new_state_str") == b"running"
+            and record.text("current_run_state_str") in (b"prelaunch", b"inmigrate")
+        )
+        if not fresh and not reset:
+            return
+        yield from self._flush(vm)
+        if fresh:
+            if vm.created or vm.used:
+                yield from _unfinished(vm)
+                vm.next_boot()
+                vm.spaces, vm.proven = machine.Spaces(), False
+            vm.created, vm.entering, vm.thread = True, False, record.thread
+        elif vm.used:
+            vm.next_boot()
+
+    def _mapping(self, vm: Vm, record: Record) -> Iterator[Row]:
+        device = record.text("d" if "d" in record.values else "dev").decode("utf-8", "replace")
+        bar, base, size = record.integer("bar"), record.integer("addr"), record.integer("size")
+        slot = record.integer("slot")
+        if bar is None or base is None or size is None or slot is None or not device.startswith("xen-p"):
+            return
+        self._ledger.decode(record)
+        number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
+        if record.event.endswith("add"):
+            vm.spaces.mapping(device, number, bar, base, size)
+            return
+        current = self._stream(vm, record).current
+        if current is not None and current.direction == "write" and (
+            current.config is not None or current.address in CONFIG_DATA
+        ):
+            return
+        yield from self._flush(vm)
+        if vm.used:  # BARs that go without a config write go by a reset
+            vm.next_boot()
+
+    def _enter(self, vm: Vm, record: Record) -> Iterator[Row]:
+        """The first access of a source, or of another device model in the same one, may open a new boot."""
+        changed = record.thread is not None and record.thread != vm.thread
+        by_xen = "cpu_index" not in record.values or record.integer("cpu_index") == -1
+        if vm.used and ((vm.entering and (changed or record.thread is None)) or (changed and by_xen and vm.thread)):
+            yield from _unfinished(vm)
+            vm.next_boot()
+        vm.entering = False
+        if record.thread is not None:
+            vm.thread = record.thread
+
+    # -- from assembled accesses to rows
+
+    def _flush(self, vm: Vm) -> Iterator[Row]:
+        for (name, _), stream in self._streams.items():
+            if name == vm.name:
+                for done in stream.flush():
+                    yield from self._assembled(vm, done)
+
+    def _finish(self) -> Iterator[Row]:
+        for (name, _), stream in list(self._streams.items()):
+            vm = self._vms[name]
+            for done in stream.flush():
+                yield from self._assembled(vm, done)
+        for row, function in self._held:
+            if function is None or function.ours:
+                yield self._settle(row)
+        self._held.clear()
+
+    def _assembled(self, vm: Vm, done: Assembled) -> Iterator[Row]:
+        if done.address == CONFIG_ADDRESS and done.kind == "pio":
+            if done.direction == "write" and done.size == 4 and done.value is not None:
+                self._latch[vm.name] = done.value
+            return
+        if done.kind == "pio" and done.address in CONFIG_DATA and done.config is None:
+            latch = self._latch.get(vm.name)
+            if latch is None or not latch >> 31:
+                return
+            done.kind = "config"
+            done.config = Config(latch >> 8 & 0xFFFF, latch & 0xFC | (done.address or 0) & 3)
+        if done.kind == "config" and done.config is not None:
+            yield from self._config(vm, done, done.config)
+        elif done.kind == "pio" and done.address is not None:
+            yield from self._port(vm, done, done.address)
+        elif done.kind == "mmio":
+            yield from self._memory(vm, done)
+
+    def _config(self, vm: Vm, done: Assembled, config: Config) -> Iterator[Row]:
+        from dissectors.platform import config_space
+
+        function = vm.spaces.function(config.function, config.device)
+        vm.spaces.config(function, config.offset, done.size, done.direction, done.value)
+        if function.ours is False:
+            yield from self._drain()
+            return
+        said = config_space.meaning(config.offset, done.size, done.direction, done.value, function.name)
+        yield from self._access(vm, done, "pci-config", config.offset, said, 0, function)
+
+    def _port(self, vm: Vm, done: Assembled, address: int) -> Iterator[Row]:
+        size = done.size or 1
+        for at, region in done.regions:
+            vm.spaces.region(at, region)
+        place = vm.spaces.port(address, size, done.regions)
+        if place is None:
+            yield from self._other(vm, done)
+            return
+        space, base, function = place
+        if function is not None and function.ours is None and done.logs:
+            vm.spaces.prove(function)  # only the platform device emits a line while it serves a port write
+        if space == "pio" and (done.regions or (done.direction, done.size, done.value) == ("read", 2, registers.MAGIC)):
+            vm.proven = True
+        said = registers.meaning(space, address - base, done.size, done.direction, done.value)
+        yield from self._access(vm, done, space, address, said, base, function)
+
+    def _memory(self, vm: Vm, done: Assembled) -> Iterator[Row]:
+        function = None
+        if done.address is None:
+            function = vm.spaces.pvdevice()
+            base = function.bar1 if function is not None and function.bar1 is not None else None
+            done.address = None if base is None or done.device_offset is None else base + done.device_offset
+            said = f"BAR1 of the PV device, offset 0x{done.device_offset or 0:x}; size and value not recorded"
+            yield from self._access(vm, done, "bar1", done.address, said, base or 0, function)
+            return
+        place = vm.spaces.memory(done.address, done.regions)
+        if place is None:
+            if not any(r.event.startswith("xen_pv_mmio") for r in done.records):
+                yield from self._other(vm, done)
+                return
+            place = (0, vm.spaces.pvdevice())
+        base, function = place
+        whose = function.name if function is not None else "the platform device"
+        answer = "reads as all ones" if function is not None and function.device == "xen-pvdevice" else "reads as zero"
+        where = f"BAR1 of {whose}" + (f", offset 0x{done.address - base:x}" if base else "")
+        said = f"{where}: {answer if done.direction == 'read' else 'ignored'}; address space for the driver"
+        yield from self._access(vm, done, "bar1", done.address, said, base, function)
+
+    def _other(self, vm: Vm, done: Assembled) -> Iterator[Row]:
+        if done.logs:
+            yield from self._say(vm, done.logs, None)
+
+    def _access(
+        self, vm: Vm, done: Assembled, space: Space, address: int | None, said: str, base: int,
+        function: Function | None,
+    ) -> Iterator[Row]:
+        first = done.records[0]
+        if function is None or function.ours is not None:
+            yield from self._enter(vm, first)
+            vm.used = vm.used or space != "pci-config"
+        doubtful = done.inferred or any(r.recovered for r in done.records) or (space == "pio" and not vm.proven)
+        offset = None if address is None else address - base
+        if done.value is not None and done.size is not None:
+            done.value &= (1 << 8 * done.size) - 1
+        access = Access(
+            first.time_ns, first.clock, vm.name, vm.boot, done.vcpu, space, address, done.size, done.direction,
+            done.value, done.count, registers.register_name(space, offset, done.size, done.direction), said,
+            "inferred" if doubtful else "observed", done.records, base, function.name if function else None,
+        )
+        yield from self._emit(access, function)
+        yield from self._say(vm, done.logs, access)
+
+    def _say(self, vm: Vm, logs: list[Record], access: Access | None) -> Iterator[Row]:
+        certainty: Certainty = "observed"
+        if access is not None:
+            certainty = access.certainty
+            if access.direction == "write" and access.space in ("pio", "bar0") and access.address is not None:
+                offset = access.address - access.base
+                for piece in registers.pieces(access.space, offset, access.size, "write", access.value):
+                    register = piece.register
+                    if register is None or register.name not in ("log", "bar0_log"):
+                        continue
+                    if piece.value is None:
+                        vm.assembler.unrecorded(access.records[-1])
+                    elif register.name == "log" or piece.value not in (1, 2):
+                        vm.assembler.character(piece.value, access.records[-1])
+        for line in vm.assembler.take(logs):
+            vm.used = True
+            yield from self._emit(_message(vm, line, certainty), None)
+
+    def _emit(self, row: Row, function: Function | None) -> Iterator[Row]:
+        """Hand a row on, unless it, or one before it, waits for its function to become known."""
+        unknown = function is not None and function.ours is None
+        if not self._held and not unknown:
+            yield self._settle(row)
+            return
+        self._held.append((row, function))
+        yield from self._drain()
+        if len(self._held) > MOST_HELD:
+            self._held.popleft()
+
+    def _drain(self) -> Iterator[Row]:
+        while self._held:
+            row, function = self._held[0]
+            if function is not None and function.ours is None:
+                return
+            self._held.popleft()
+            if function is None or function.ours:
+                yield self._settle(row)
+
+    def _settle(self, row: Row) -> Row:
+        for record in row.records:
+            self._ledger.decode(record)
+        return row

@@ -1,0 +1,84 @@
+"""The rows that decoding gives: one access of the guest, or one message of its log; their keys are a contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from dissectors.platform.registers import Direction, Space
+from dissectors.record import Record
+
+Certainty = Literal["observed", "inferred"]
+
+KEYS: Final = (
+    "kind", "time_ns", "clock", "vm", "boot", "vcpu", "space", "address", "size", "direction", "value", "count",
+    "register", "meaning", "certainty", "text", "complete", "source", "offset", "line",
+)
+"""The keys of a row, the same in every format; those that a kind of row does not have are missing in it."""
+
+
+@dataclass(slots=True)
+class Access:
+    """What the guest did: one read or write, with the address and size that it used.
+
+    `value` is missing where the recording does not hold it, `count` then says how many elements of a string access
+    it stands for. `base` is where the space of the access begins (0 for the fixed ports). `function` names the PCI
+    function, where known.
+    """
+
+    time_ns: int | None
+    clock: str | None
+    vm: str
+    boot: int
+    vcpu: int | None
+    space: Space
+    address: int | None
+    size: int | None
+    direction: Direction
+    value: int | None
+    count: int
+    register: str
+    meaning: str
+    certainty: Certainty
+    records: list[Record]
+    base: int = 0
+    function: str | None = None
+    kind: Literal["access"] = "access"
+
+    def row(self) -> dict[str, Any]:
+        """The keys of an access, in order."""
+        first = self.records[0]
+        return {
+            "kind": "access", "time_ns": self.time_ns, "clock": self.clock, "vm": self.vm, "boot": self.boot,
+            "vcpu": self.vcpu, "space": self.space, "address": self.address, "size": self.size,
+            "direction": self.direction, "value": self.value, "count": self.count, "register": self.register,
+            "meaning": self.meaning, "certainty": self.certainty, "source": first.source, "offset": first.offset,
+            "line": first.line,
+        }
+
+
+@dataclass(slots=True)
+class Message:
+    """One line that the guest wrote to the log port; `text` is the guest's and must be escaped wherever it goes."""
+
+    time_ns: int | None
+    clock: str | None
+    vm: str
+    boot: int
+    text: str
+    complete: bool
+    certainty: Certainty
+    records: list[Record] = field(default_factory=list)
+    kind: Literal["message"] = "message"
+
+    def row(self) -> dict[str, Any]:
+        """The keys of a message, in order."""
+        last = self.records[-1]
+        return {
+            "kind": "message", "time_ns": self.time_ns, "clock": self.clock, "vm": self.vm, "boot": self.boot,
+            "certainty": self.certainty, "text": self.text, "complete": self.complete, "source": last.source,
+            "offset": last.offset, "line": last.line,
+        }
+
+
+Row = Access | Message

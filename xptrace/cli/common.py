@@ -1,0 +1,128 @@
+"""What the commands that read recordings share: their arguments, the output, and the closing line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from xptrace.access.decode import Decoder
+from xptrace.errors import XptraceError
+from xptrace.intake.ledger import Ledger
+from xptrace.views.escape import printable
+
+_MAGICS = {
+    b"\xff" * 8 + b"\xb4\x29\xa4\x0a\xcb\x77\xb1\xf2": "a QEMU simpletrace file",
+    b"\x17\x08\x44tracing": "a trace-cmd file: convert it with `trace-cmd report`",
+    b"\x7fELF": "a program",
+}
+
+
+def add_inputs(command: argparse.ArgumentParser) -> None:
+    """FILE arguments, and those that say how to read them."""
+    command.add_argument("files", nargs="+", metavar="FILE", help="a recording, plain or compressed; - is stdin")
+    command.add_argument("--trace-events", action="append", default=[], metavar="FILE",
+                         help="declarations of a private build, in QEMU's trace-events syntax")
+    command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
+    command.add_argument("--ledger", action="store_true", help="account for every byte read, on standard error")
+
+
+def colour(stream_is_output: bool) -> bool:
+    """Whether to colour: only on a terminal, and never where NO_COLOR is set."""
+    return stream_is_output and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def write(lines: Iterable[str], output: str | None) -> int:
+    """Write lines to standard output or to a file that appears whole or not at all; returns how many."""
+    count = 0
+    if output is None:
+        put = sys.stdout.write
+        for line in lines:
+            put(f"{line}\n".encode("utf-8", "backslashreplace").decode("utf-8") if not _utf8() else f"{line}\n")
+            count += 1
+        return count
+    target = Path(output)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                for line in lines:
+                    file.write(f"{line}\n")
+                    count += 1
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise XptraceError(f"{output}: cannot be written: {error.strerror}") from None
+    return count
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"
+
+
+def _account(ledger: Ledger) -> Iterator[str]:
+    name = printable(ledger.source)
+    for kind, size, lines in ledger.rows():
+        yield f"{name}: {kind:<8} {size:>14} bytes {lines:>12} lines"
+    for note in ledger.notes:
+        yield f"{name}:{note.line} @{note.offset}: {note.reason}"
+
+
+def close(decoder: Decoder, *, full: bool) -> int:
+    """Say on standard error what was read; returns the exit code."""
+    found = False
+    for ledger in decoder.ledgers:
+        name = printable(ledger.source)
+        found = found or ledger.decoded.lines > 0
+        if full:
+            for line in _account(ledger):
+                print(line, file=sys.stderr)
+        if ledger.truncated:
+            why = printable(ledger.truncated)
+            print(f"xptrace: {name}: broken off: {why}; what came before was read", file=sys.stderr)
+        if not ledger.total.bytes:
+            print(f"xptrace: {name}: empty", file=sys.stderr)
+        elif not ledger.decoded.lines and not ledger.damaged.lines:
+            print(f"xptrace: {name}: nothing of the Xen platform device in {ledger.total.lines} lines{_hint(ledger)}",
+                  file=sys.stderr)
+    total = {kind: [0, 0] for kind in ("decoded", "other", "damaged", "lost", "read")}
+    for ledger in decoder.ledgers:
+        for kind, size, lines in ledger.rows():
+            total[kind][0] += size
+            total[kind][1] += lines
+    parts = " + ".join(f"{lines} {kind}" for kind, (_, lines) in total.items() if kind != "read")
+    print(f"xptrace: {parts} = {total['read'][1]} lines, {_size(total['read'][0])}", file=sys.stderr)
+    return 0 if found else 1
+
+
+def _hint(ledger: Ledger) -> str:
+    with contextlib.suppress(OSError):
+        with Path(ledger.source).open("rb") as file:
+            head = file.read(4096)
+        for magic, what in _MAGICS.items():
+            if head.startswith(magic):
+                return f" (this is {what})"
+        if b"\0" in head and head[:2] not in (b"\x1f\x8b", b"BZ", b"\xfd7"):
+            return " (binary data, not a text log)"
+    return ""

@@ -1,0 +1,44 @@
+"""``xptrace summary``: one line per VM and boot, with what was settled."""
+
+from __future__ import annotations
+
+import argparse
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from xptrace.access.decode import Decoder
+from xptrace.cli import common
+from xptrace.exports import lines
+from xptrace.negotiation.summary import KEYS, Summary
+from xptrace.views.terminal import summary_lines
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    command = commands.add_parser("summary", help="one line per VM and boot: driver, what was unplugged, verdict",
+                                  description=__doc__)
+    common.add_inputs(command)
+    command.add_argument("-T", dest="format", choices=("text", "jsonl", "csv"), default="text")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    decoder = Decoder(arguments.files, arguments.trace_events)
+    summary = Summary()
+    deque(summary.watch(decoder.rows()), maxlen=0)
+    rows = summary.rows(decoder.vms.values())
+    common.write(_lines(rows, arguments), arguments.output)
+    return common.close(decoder, full=arguments.ledger)
+
+
+def _lines(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> Iterator[str]:
+    if arguments.format == "text":
+        if rows:
+            yield from summary_lines(rows, colour=common.colour(arguments.output is None))
+        return
+    yield from lines.header(arguments.format, KEYS)
+    write = lines.jsonl if arguments.format == "jsonl" else lines.csv_writer(KEYS)[1]
+    for row in rows:
+        yield write(row)

@@ -1,0 +1,1 @@
+"""Rows for machines: the same keys in every format."""

@@ -1,0 +1,1 @@
+"""The pandas tables: one schema each, every dtype fixed."""

@@ -1,0 +1,75 @@
+"""The account of what was read: decoded + other + damaged + lost = everything, in bytes and in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from dissectors.record import Damage, Loss, Record
+
+KEPT_NOTES: Final = 1000
+"""Damage and loss are counted without limit; their places are kept up to this many."""
+
+
+@dataclass(slots=True)
+class Account:
+    """Bytes and lines of one kind."""
+
+    bytes: int = 0
+    lines: int = 0
+
+    def add(self, length: int) -> None:
+        """Count one line of `length` bytes."""
+        self.bytes += length
+        self.lines += 1
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The account of one source. A line is counted once, whatever it holds."""
+
+    source: str
+    total: Account = field(default_factory=Account)
+    decoded: Account = field(default_factory=Account)
+    damaged: Account = field(default_factory=Account)
+    lost: Account = field(default_factory=Account)
+    notes: list[Damage | Loss] = field(default_factory=list)
+    truncated: str | None = None
+    """Why the end of the input could not be read."""
+    _settled: set[int] = field(default_factory=set)
+
+    @property
+    def other(self) -> Account:
+        """What is neither ours, nor damaged, nor a report of loss."""
+        return Account(
+            self.total.bytes - self.decoded.bytes - self.damaged.bytes - self.lost.bytes,
+            self.total.lines - self.decoded.lines - self.damaged.lines - self.lost.lines,
+        )
+
+    def decode(self, record: Record) -> None:
+        """A record that has been used."""
+        self._count(self.decoded, record)
+
+    def note(self, found: Damage | Loss) -> None:
+        """A damaged line, or one that reports a loss."""
+        self._count(self.damaged if isinstance(found, Damage) else self.lost, found)
+        if len(self.notes) < KEPT_NOTES:
+            self.notes.append(found)
+
+    def _count(self, account: Account, what: Record | Damage | Loss) -> None:
+        if what.offset in self._settled:
+            return
+        self._settled.add(what.offset)
+        account.add(what.length)
+
+    def forget_before(self, offset: int) -> None:
+        """No line before this offset will be counted again: keep the memory of them no longer."""
+        if len(self._settled) > 1 << 16:
+            self._settled = {at for at in self._settled if at >= offset}
+
+    def rows(self) -> Iterator[tuple[str, int, int]]:
+        """(kind, bytes, lines), the kinds adding up to the last row."""
+        for kind, account in (("decoded", self.decoded), ("other", self.other), ("damaged", self.damaged),
+                              ("lost", self.lost), ("read", self.total)):
+            yield kind, account.bytes, account.lines

@@ -1,0 +1,47 @@
+"""The search for candidate lines: only a line that holds a needle, and its neighbours, is looked at.
+
+One search per needle beats one alternation of all: each starts with a literal, which the regular-expression engine
+finds at memory speed, while an alternation is tried at every byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from xptrace.intake.source import Window
+
+LONGEST_LINE = 1 << 16
+"""A record of ours is shorter than this; of a longer line only so much is looked at."""
+
+
+def candidates(window: Window, needles: Iterable[re.Pattern[bytes]], line: int) -> Iterator[tuple[int, int, int]]:
+    """(start in the window, end with newline, line number) of every candidate line, in order.
+
+    `line` is the number of the window's first line. The line before and the line after a hit are candidates too:
+    two records of one access need not both hold a needle.
+    """
+    data = window.data
+    size = len(data)
+    hits: dict[int, int] = {}
+    for needle in needles:
+        end = 0
+        for match in needle.finditer(data):
+            at = match.start()
+            if at < end:
+                continue
+            start = data.rfind(b"\n", 0, at) + 1
+            end = data.find(b"\n", at) + 1 or size
+            hits[start] = end
+    number, counted = line, 0
+    done = -1
+    for start in sorted(hits):
+        end = hits[start]
+        before = data.rfind(b"\n", 0, start - 1) + 1 if start else start
+        after = (data.find(b"\n", end) + 1 or size) if end < size else end
+        for first, last in ((before, start), (start, end), (end, after)):
+            if first <= done or first == last:
+                continue
+            number += data.count(b"\n", counted, first)
+            counted = done = first
+            yield first, last, number
