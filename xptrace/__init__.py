@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,11 +12,11 @@ __all__ = ["open"]
 __version__ = "0.1.0"
 
 
-def open(*paths: str) -> Case:  # noqa: A001  (the public name of the library's one verb, as in gzip.open)
+def open(*paths: str | PathLike[str]) -> Case:  # noqa: A001  (the one verb of the library, as in gzip.open)
     """Decode recordings into a case with `.accesses`, `.messages` and `.summary` (pandas DataFrames).
 
     Raises XptraceError where a path cannot be read.
     """
     from xptrace.case import Case
 
-    return Case(paths)
+    return Case([fspath(path) for path in paths])

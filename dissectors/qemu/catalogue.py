@@ -79,11 +79,11 @@ class Catalogue:
         return self._names
 
     def declarations(self, name: bytes) -> tuple[EventDeclaration, ...]:
-        """The forms of an event, a user's first, then the newest era first; empty where the event is unknown."""
+        """Return the forms of an event, a user's first, then the newest era first; empty where the event is unknown."""
         return self._declarations.get(name, ())
 
     def patterns(self, name: bytes) -> tuple[EventPattern, ...]:
-        """The patterns of an event in the order in which to try them; empty where the event is unknown."""
+        """Return the patterns of an event in the order in which to try them; empty where the event is unknown."""
         if (patterns := self._patterns.get(name)) is None:
             if name not in self._names:  # a name comes out of the input: not one to remember
                 return ()

@@ -92,7 +92,7 @@ class TextLog:
             position = match.end()
             for pattern in self._catalogue.patterns(match[4]):
                 part = pattern.match_prefix(line, match.end())
-                if part is None:
+                if part is None or line[part[1] : part[1] + 1].isalnum():
                     continue
                 values, position = part
                 record = Record(self._source, offset, length, number, match[4].decode(), values, line, recovered=True)

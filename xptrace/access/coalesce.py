@@ -98,6 +98,8 @@ class Stream:
     """The records of one thread, which serves one access after the other."""
 
     def __init__(self) -> None:
+        self.line = 0
+        """The line of the last record that it was fed."""
         self._open: Assembled | None = None
         self._warned: Record | None = None
 
@@ -130,6 +132,7 @@ class Stream:
 
     def feed(self, record: Record) -> Iterator[Assembled]:
         """Take one record; hand over every access that it shows to be complete."""
+        self.line = record.line
         event = record.event
         if event in ("handle_ioreq", "handle_ioreq_read", "handle_ioreq_write", "cpu_ioreq_pio", "cpu_ioreq_move"):
             yield from self._ioreq(record)

@@ -6,6 +6,8 @@ accesses to PCI functions of which nothing has told yet whether they are Xen's.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,11 +25,14 @@ from xptrace.access.messages import Line, decode_text
 from xptrace.access.rows import Access, Certainty, Message, Row
 from xptrace.access.spaces import Function
 from xptrace.intake.ledger import Ledger
-from xptrace.intake.scan import LONGEST_LINE, candidates
+from xptrace.intake.scan import LONGEST_LINE, candidates, hits
 from xptrace.intake.source import Source, Window
 
 MOST_HELD: Final = 100_000
 """Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
+
+LONGEST_PAUSE: Final = 64
+"""Lines of other threads that may stand between two records of one access."""
 
 _LIFE: Final = ("runstate_set", "vm_state_notify", "destroy_hvm_domain_action")
 _OWN: Final = ("xen_", "xs_node_", "xenstore_", "kvm_xen_", "qemu_system_", "system_reset")
@@ -79,6 +84,8 @@ class _SourceDecoder:
         self._last: tuple[str, int | str | None] | None = None
         self._held: deque[tuple[Row, Function | None]] = deque()
         self._latch: dict[str, int] = {}
+        self._ready: list[tuple[int, int, Row]] = []
+        self._sequence = itertools.count()
         for vm in vms.values():
             if vm.name == name or vm.name.startswith(f"{name}-"):
                 vm.entering = True
@@ -96,20 +103,45 @@ class _SourceDecoder:
             if progress:
                 progress(size)
         self._ledger.truncated = self._source.truncated
-        yield from self._finish()
+        for row in self._finish():
+            self._put(row)
+        yield from self._take(None)
 
     def _window(self, window: Window, line: int) -> Iterator[Row]:
-        needles = {needle.pattern: needle for needle in NEEDLES}
-        for vm in self._vms.values():
-            needles |= {needle.pattern: needle for needle in vm.spaces.needles()}
-        needles |= {needle.pattern: needle for needle in machine.foresee(window.data)}
-        for start, end, number in candidates(window, needles.values(), line):
+        found = hits(window, NEEDLES)
+        needles = {needle.pattern: needle for vm in self._vms.values() for needle in vm.spaces.needles()}
+        told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in found.items())
+        needles |= {needle.pattern: needle for needle in machine.foresee(told)}
+        found |= hits(window, needles.values())
+        for start, end, number in candidates(window, found, line):
             text = window.data[start : min(end, start + LONGEST_LINE)]
-            for found in self._reader.read(text.removesuffix(b"\n"), window.offset + start, number, end - start):
-                if isinstance(found, Record):
-                    yield from self._record(found)
+            for read in self._reader.read(text.removesuffix(b"\n"), window.offset + start, number, end - start):
+                if isinstance(read, Record):
+                    yield from self._in_order(read)
                 else:
-                    self._ledger.note(found)
+                    self._ledger.note(read)
+
+    def _in_order(self, record: Record) -> Iterator[Row]:
+        """The rows that a record completes, after all that began before them, whatever thread they are of."""
+        if len(self._streams) < 2:
+            yield from self._record(record)
+            return
+        for row in self._record(record):
+            self._put(row)
+        for (name, _), stream in list(self._streams.items()):
+            if stream.current is not None and record.line - stream.line > LONGEST_PAUSE:
+                for done in stream.flush():
+                    for row in self._assembled(self._vms[name], done):
+                        self._put(row)
+        begun = [s.current.records[0].offset for s in self._streams.values() if s.current and s.current.records]
+        yield from self._take(min(begun, default=record.offset + 1))
+
+    def _put(self, row: Row) -> None:
+        heapq.heappush(self._ready, (row.records[0].offset, next(self._sequence), row))
+
+    def _take(self, before: int | None) -> Iterator[Row]:
+        while self._ready and (before is None or self._ready[0][0] < before):
+            yield heapq.heappop(self._ready)[2]
 
     # -- whose record
 

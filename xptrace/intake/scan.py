@@ -15,15 +15,10 @@ LONGEST_LINE = 1 << 16
 """A record of ours is shorter than this; of a longer line only so much is looked at."""
 
 
-def candidates(window: Window, needles: Iterable[re.Pattern[bytes]], line: int) -> Iterator[tuple[int, int, int]]:
-    """(start in the window, end with newline, line number) of every candidate line, in order.
-
-    `line` is the number of the window's first line. The line before and the line after a hit are candidates too:
-    two records of one access need not both hold a needle.
-    """
+def hits(window: Window, needles: Iterable[re.Pattern[bytes]]) -> dict[int, int]:
+    """Start and end, in the window, of every line that holds a needle."""
     data = window.data
-    size = len(data)
-    hits: dict[int, int] = {}
+    found: dict[int, int] = {}
     for needle in needles:
         end = 0
         for match in needle.finditer(data):
@@ -31,12 +26,23 @@ def candidates(window: Window, needles: Iterable[re.Pattern[bytes]], line: int) 
             if at < end:
                 continue
             start = data.rfind(b"\n", 0, at) + 1
-            end = data.find(b"\n", at) + 1 or size
-            hits[start] = end
+            end = data.find(b"\n", at) + 1 or len(data)
+            found[start] = end
+    return found
+
+
+def candidates(window: Window, found: dict[int, int], line: int) -> Iterator[tuple[int, int, int]]:
+    """(start in the window, end with newline, line number) of every candidate line, in order.
+
+    `line` is the number of the window's first line. The line before and the line after a hit are candidates too:
+    two records of one access need not both hold a needle.
+    """
+    data = window.data
+    size = len(data)
     number, counted = line, 0
     done = -1
-    for start in sorted(hits):
-        end = hits[start]
+    for start in sorted(found):
+        end = found[start]
         before = data.rfind(b"\n", 0, start - 1) + 1 if start else start
         after = (data.find(b"\n", end) + 1 or size) if end < size else end
         for first, last in ((before, start), (start, end), (end, after)):

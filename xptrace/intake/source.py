@@ -75,6 +75,7 @@ class Source:
         """The whole source, in order, as windows that end at a newline wherever there is one."""
         offset = 0
         rest = b""
+        self.truncated = None
         with self._open() as stream:
             ahead, self._stdin_head = self._stdin_head, b""
             while True:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dissectors.qemu.catalogue import load
 from dissectors.qemu.declaration import DeclarationError
 from dissectors.qemu.inverse import EventPattern, Value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dissectors.qemu.declaration import Argument, DeclarationError, read_declarations
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dissectors.qemu.declaration import Argument, DeclarationError, read_declarations
 
 
 def test_a_declaration_has_name_arguments_format_and_origin() -> None:

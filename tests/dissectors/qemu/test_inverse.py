@@ -6,11 +6,12 @@ import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dissectors.qemu.catalogue import load
 from dissectors.qemu.declaration import Argument, DeclarationError, EventDeclaration, read_declarations
 from dissectors.qemu.inverse import Column, EventPattern, Value
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def pattern(declared: str) -> EventPattern:
