@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 STRING, POINTER, CHARACTER, INTEGER, REAL = "string", "pointer", "character", "integer", "real"
 """Kinds of arguments and columns."""
@@ -152,17 +153,15 @@ def _measure(event: EventDeclaration, text: str) -> int:
 def _conversion(event: EventDeclaration, found: re.Match[str], arguments: Iterator[Argument]) -> Conversion:
     """Take the conversion's arguments: one for each star, which is not printed, and the one that is."""
     width, precision = found["width"], found["precision"]
-    argument: Argument | None = None
-    for _ in range((width == "*") + (precision == "*") + 1):
-        if (argument := next(arguments, None)) is None:
-            raise DeclarationError(
-                f"{event.origin}: expected an argument for {found[0]} in the format of {event.name}, "
-                f"found only {len(event.arguments)}"
-            )
-    assert argument is not None
+    taken = list(islice(arguments, (width == "*") + (precision == "*") + 1))
+    if len(taken) < (width == "*") + (precision == "*") + 1:
+        raise DeclarationError(
+            f"{event.origin}: expected an argument for {found[0]} in the format of {event.name}, "
+            f"found only {len(event.arguments)}"
+        )
     return Conversion(
         found["letter"],
-        argument,
+        taken[-1],
         found["flags"],
         _measure(event, width) if width else None,
         None if precision in (None, "*") else _measure(event, precision),

@@ -108,14 +108,13 @@ def _number(conversion: Conversion, *, exact: bool, possessive: bool) -> str:
         return f"(-[{digits}]{{{least}}}|[{digits}]{{{least + 1}}})"
     body = f"[{digits}]{{{least}}}" if exact else f"[{digits}]{{{least},{max(least, longest)}}}{hold}"
     if alternate:  # zero has no prefix, and its padding is counted without one
-        if least > 1:
-            body = f"0{letter}{body}|0{{{least},{max(least + 2, longest)}}}+"
-        else:
-            body = f"0{letter}(?!0){body}|0"
+        zero = f"0{{{least},{max(least + 2, longest)}}}+" if least > 1 else "0"
+        unpadded = "(?!0)" if least == 1 else ""
+        body = f"0{letter}{unpadded}{body}|{zero}"
     body = f"({body})" if alternate else f"({sign}{body})"
     if conversion.width is None or ("0" in flags and "-" not in flags and conversion.precision is None):
         return body
-    pad = f" {{0,{conversion.width or _LONGEST_REAL}}}"
+    pad = f" {{0,{max(0, (conversion.width or _LONGEST_REAL) - 1)}}}"  # a number has one digit or more
     return body + pad if "-" in flags else pad + "+" + body
 
 

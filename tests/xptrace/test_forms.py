@@ -163,3 +163,68 @@ def test_wide_bar1_accesses_stay_in_pieces_and_say_so(data: Path, xptrace: Calla
     got = [(row["address"] - 0xF0000000, row["size"], row["certainty"]) for row in rows[:6]]
     assert got == [(0, 1, "observed"), (0, 2, "observed"), (0, 4, "observed"), (0, 4, "inferred"), (4, 4, "inferred"),
                    (1, 1, "observed")]  # fmt: skip
+
+
+def test_eras_before_2_6_tell_offsets_and_no_vcpu(tmp_path: Path, xptrace: Callable[..., Any]) -> None:
+    path = tmp_path / "trace.log"
+    path.write_text(
+        "memory_region_ops_read mr 0x7f10 addr 0 value 0x49d2 size 2\n"
+        "cpu_in addr 0x10 value 18898\n"
+        "cpu_out addr 0x10 value 3\n"
+        "memory_region_ops_write mr 0x7f10 addr 0 value 0x3 size 2\n"
+        "cpu_out addr 0x12(b) value 65\n"
+        "memory_region_ops_write mr 0x7f10 addr 0x2 value 0x41 size 1\n"
+        "cpu_out addr 0x10 value 1\n"
+    )
+    rows = xptrace("decode", "-T", "jsonl", path).accesses
+    assert [(row["register"], row["size"], row["value"]) for row in rows] == [
+        ("magic", 2, 0x49D2),
+        ("unplug_mask", 2, 3),
+        ("log", 1, 65),
+        ("undefined", None, 1),  # flags, mask or build: nothing tells the size
+    ]
+
+
+def test_a_repeated_access_that_is_not_recorded_one_by_one_is_one_row(
+    tmp_path: Path, xptrace: Callable[..., Any]
+) -> None:
+    path = tmp_path / "trace.log"
+    path.write_text(
+        "handle_ioreq I/O=0x7f type=0 dir=0 df=0 ptr=1 port=0x12 data=0x1234 count=5 size=1\n"
+        "handle_ioreq_write I/O=0x7f write type=0 df=0 ptr=1 port=0x12 data=0x1234 count=5 size=1\n"
+        "cpu_ioreq_pio I/O=0x7f pio dir=0 df=0 ptr=1 port=0x12 data=0x1234 count=5 size=1\n"
+        "xen_platform_log xen platform: abcd\n"
+    )
+    done = xptrace("decode", "-T", "jsonl", path)
+    (access,) = done.accesses
+    assert (access["register"], access["count"], access["value"]) == ("log", 5, None)
+    assert [row["text"] for row in done.messages] == ["abcd"]
+
+
+def test_config_offset_0x10_is_not_port_0x10(tmp_path: Path, xptrace: Callable[..., Any]) -> None:
+    path = tmp_path / "trace.log"
+    path.write_text("handle_ioreq I/O=0x7f type=2 dir=0 df=0 ptr=0 port=0x10 data=0x3 count=1 size=2\n")
+    assert xptrace("decode", "-T", "jsonl", path).rows == []
+
+
+def test_an_access_that_reaches_in_from_below_is_one_row_and_names_its_piece(
+    tmp_path: Path, xptrace: Callable[..., Any]
+) -> None:
+    path = tmp_path / "trace.log"
+    path.write_text("handle_ioreq I/O=0x7f type=0 dir=0 df=0 ptr=0 port=0xe data=0x30000 count=1 size=4\n")
+    (row,) = xptrace("decode", "-T", "jsonl", path).rows
+    assert (row["address"], row["size"], row["value"], row["register"]) == (0x0E, 4, 0x30000, "unplug_mask")
+    assert row["meaning"] == "[0x10, 2 bytes] unplug mask 0x0003: IDE and SCSI disks, NICs"
+
+
+def test_bytes_of_bar0_that_nothing_joins_are_rows_marked_inferred(
+    tmp_path: Path, xptrace: Callable[..., Any]
+) -> None:
+    path = tmp_path / "trace.log"
+    form = "memory_region_ops_write cpu 1 mr 0x7f addr 0xc00{} value 0x{} size 1 name 'xen-pci'\n"
+    path.write_text("".join(form.format(4 + n, int(n == 0)) for n in range(4)))
+    rows = xptrace("decode", "-T", "jsonl", path).rows
+    assert [(row["address"], row["size"], row["value"]) for row in rows] == [
+        (0xC004, 1, 1), (0xC005, 1, 0), (0xC006, 1, 0), (0xC007, 1, 0),
+    ]  # fmt: skip
+    assert {(row["certainty"], row["vcpu"]) for row in rows} == {("inferred", 1)}

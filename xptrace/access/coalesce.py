@@ -102,6 +102,8 @@ class Stream:
         """The line of the last record that it was fed."""
         self._open: Assembled | None = None
         self._warned: Record | None = None
+        self._unplaced: Record | None = None
+        """A device's answer, up to QEMU 2.5 told with an offset in a region that nobody names; `cpu_in` places it."""
 
     @property
     def current(self) -> Assembled | None:
@@ -134,6 +136,7 @@ class Stream:
         """Take one record; hand over every access that it shows to be complete."""
         self.line = record.line
         event = record.event
+        unplaced, self._unplaced = self._unplaced, None
         if event in ("handle_ioreq", "handle_ioreq_read", "handle_ioreq_write", "cpu_ioreq_pio", "cpu_ioreq_move"):
             yield from self._ioreq(record)
         elif event in ("cpu_ioreq_pio_read_reg", "cpu_ioreq_pio_write_reg"):
@@ -143,7 +146,7 @@ class Stream:
         elif event in ("cpu_ioreq_config_read", "cpu_ioreq_config_write"):
             yield from self._ioreq_config(record, "read" if event.endswith("read") else "write")
         elif event in ("cpu_in", "cpu_out"):
-            yield from self._port(record, "read" if event == "cpu_in" else "write")
+            yield from self._port(record, "read" if event == "cpu_in" else "write", unplaced)
         elif event in ("memory_region_ops_read", "memory_region_ops_write"):
             yield from self._call(record, "read" if event.endswith("read") else "write")
         elif event in ("pci_cfg_read", "pci_cfg_write"):
@@ -258,11 +261,18 @@ class Stream:
         yield from self._whole(record, direction, "config", offset, record.integer("size"), record.integer("data"),
                                config=Config(function & 0xFFFF, offset), head=True)
 
-    def _port(self, record: Record, direction: Direction) -> Iterator[Assembled]:
+    def _port(self, record: Record, direction: Direction, unplaced: Record | None) -> Iterator[Assembled]:
         address, value = record.integer("addr"), record.integer("val")
         size = SIZES.get(record.text("size"))
         if address is None or value is None:
             return
+        if unplaced is not None and direction == "read":
+            told, width, answer = (unplaced.integer(name) for name in ("addr", "size", "value"))
+            fits = told in (address - 0x10, address & 0xFF) and width is not None and size in (None, width)
+            if fits and answer is not None and _mask(answer, width) == value:
+                stage = _STAGES[direction][record.event]
+                yield from self._start(Assembled(direction, "pio", address, width, value, stage, [unplaced, record]))
+                return
         opened = self._open
         stage = _STAGES[direction][record.event]
         if opened is not None and opened.repeated and (opened.address, opened.direction) == (address, direction):
@@ -324,8 +334,9 @@ class Stream:
                 if region:
                     opened.regions.append((at, region))
                 return
-        if not absolute:  # an offset in a region that nobody names: not to be placed
+        if not absolute:
             yield from self.flush()
+            self._unplaced = record if direction == "read" else None
             return
         call = Call(told, size, value, region, records)
         if opened is not None and opened.calls and opened.direction == direction and opened.vcpu == vcpu:
@@ -391,10 +402,12 @@ class Stream:
         current.covered += size or 1
 
     def _config(self, record: Record, direction: Direction) -> Iterator[Assembled]:
-        slot, offset, value = record.integer("slot"), record.integer("offs"), record.integer("val")
+        slot = record.integer("slot" if "slot" in record.values else "devid")  # devid and fnid up to QEMU 6.2
+        function = record.integer("func" if "func" in record.values else "fnid") or 0
+        offset, value = record.integer("offs"), record.integer("val")
         if slot is None or offset is None:
             return
-        bus, function = record.integer("bus") or 0, record.integer("func") or 0
+        bus = record.integer("bus") or 0
         config = Config(bus << 8 | slot << 3 | function, offset, record.text("dev").decode("utf-8", "replace"))
         opened = self._open
         if opened is not None and opened.direction == direction:

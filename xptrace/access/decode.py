@@ -16,6 +16,7 @@ from typing import Final
 from dissectors.platform import registers
 from dissectors.platform.registers import Space
 from dissectors.qemu import catalogue
+from dissectors.qemu.declaration import DeclarationError
 from dissectors.qemu.textlog import NEEDLES, TextLog
 from dissectors.record import Record
 from xptrace.access import spaces as machine
@@ -24,6 +25,7 @@ from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Assembled, Conf
 from xptrace.access.messages import Line, decode_text
 from xptrace.access.rows import Access, Certainty, Message, Row
 from xptrace.access.spaces import Function
+from xptrace.errors import XptraceError
 from xptrace.intake.ledger import Ledger
 from xptrace.intake.scan import LONGEST_LINE, candidates, hits
 from xptrace.intake.source import Source, Window
@@ -44,7 +46,12 @@ class Decoder:
     def __init__(self, paths: Sequence[str], trace_events: Sequence[str] = ()) -> None:
         """Open the paths; raises XptraceError where one cannot be read."""
         self._sources = [Source(path) for path in paths]
-        self._catalogue = catalogue.load([Path(file) for file in trace_events])
+        try:
+            self._catalogue = catalogue.load([Path(file) for file in trace_events])
+        except DeclarationError as error:
+            raise XptraceError(str(error)) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise XptraceError(f"--trace-events: cannot be read: {error}") from None
         self.ledgers: list[Ledger] = []
         self.vms: dict[str, Vm] = {}
 
@@ -192,7 +199,7 @@ class _SourceDecoder:
         reset = event in ("kvm_xen_soft_reset", "qemu_system_reset_request", "system_reset") or (
             event == "runstate_set"
             and record.text("new_state_str") == b"running"
-            and record.text("current_run_state_str") in (b"prelaunch", b"inmigrate")
+            and record.text("current_state_str") in (b"prelaunch", b"inmigrate")
         )
         if not fresh and not reset:
             return
@@ -207,15 +214,18 @@ class _SourceDecoder:
             vm.next_boot()
 
     def _mapping(self, vm: Vm, record: Record) -> Iterator[Row]:
-        device = record.text("d" if "d" in record.values else "dev").decode("utf-8", "replace")
+        device = record.text("dev").decode("utf-8", "replace")  # up to QEMU 6.2 only a pointer
         bar, base, size = record.integer("bar"), record.integer("addr"), record.integer("size")
         slot = record.integer("slot")
-        if bar is None or base is None or size is None or slot is None or not device.startswith("xen-p"):
+        if bar is None or base is None or size is None or slot is None:
+            return
+        number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
+        function = vm.spaces.function(number, device or None)
+        if not function.ours:
             return
         self._ledger.decode(record)
-        number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
         if record.event.endswith("add"):
-            vm.spaces.mapping(device, number, bar, base, size)
+            vm.spaces.mapping(function, bar, base, size)
             return
         current = self._stream(vm, record).current
         if current is not None and current.direction == "write" and (

@@ -93,14 +93,13 @@ class Spaces:
         elif offset == _BAR1 and size == 4:
             function.bar1 = None if value >= 0xFF000000 or value < 0x100000 else value & 0xFFFFFFF0
 
-    def mapping(self, device: str, number: int, bar: int, base: int, size: int) -> Function:
+    @staticmethod
+    def mapping(function: Function, bar: int, base: int, size: int) -> None:
         """Learn from `pci_update_mappings_add`."""
-        function = self.function(number, device)
         if bar == 0:
             function.bar0 = base
         elif bar == 1:
             function.bar1, function.bar1_size = base, size
-        return function
 
     def region(self, address: int, name: str) -> None:
         """Learn from the name of the memory region that took an access."""

@@ -1,0 +1,89 @@
+"""The scapy layers: made from the map, symmetric, and at one with the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dissectors.platform import layers, registers
+from dissectors.platform.layers import Log, PortAccess, UnplugMask, packet
+
+
+def test_a_packet_is_written_by_what_it_means() -> None:
+    built = PortAccess(bytes(PortAccess() / UnplugMask(mask="ide_disks+nics")))
+    assert (built.offset, built.size, built.access) == (0x10, 2, 1)
+    assert int(built[UnplugMask].mask) == 3
+    assert built.summary() == "write 0x10 2 bytes / unplug_mask ide_disks+nics"
+
+
+def test_enumerations_come_from_the_map() -> None:
+    shown = packet("pio", 0x10, 2, "read", 0xD249).show(dump=True)
+    assert "magic     = driver blacklisted" in shown
+    assert "'A'" in packet("pio", 0x12, 1, "write", 65).show(dump=True)
+
+
+def test_every_register_of_the_map_has_a_layer() -> None:
+    names = {name for name in layers.__all__ if name not in ("PortAccess", "packet")}
+    assert {name.title().replace("_", "") for name in registers.NAMES} == names
+
+
+@pytest.mark.parametrize("register", registers.REGISTERS, ids=lambda r: f"{r.name}-{r.direction}")
+def test_build_and_dissect_are_symmetric(register: registers.Register) -> None:
+    top = (1 << 8 * register.size) - 1
+    for value in {0, 1, 2, 3, 0x49D2 & top, 0x80 & top, top}:
+        access = packet(register.space, register.offset, register.size, register.direction, value)
+        again = PortAccess(bytes(access))
+        assert bytes(again) == bytes(access)
+        (layer,) = (layer for layer in again.layers() if layer is not PortAccess)
+        assert layer.register == register.name
+        assert int(again[layer].getfieldval(layer.fields_desc[0].name)) == value
+
+
+@given(
+    space=st.sampled_from(["pio", "bar0", "bar1", "pci-config"]),
+    offset=st.integers(0, 0xFF),
+    size=st.sampled_from([1, 2, 4]),
+    direction=st.sampled_from(["read", "write"]),
+    data=st.data(),
+)
+def test_any_access_goes_there_and_back(
+    space: registers.Space, offset: int, size: int, direction: registers.Direction, data: st.DataObject
+) -> None:
+    value = data.draw(st.integers(0, (1 << 8 * size) - 1))
+    access = packet(space, offset, size, direction, value)
+    assert bytes(PortAccess(bytes(access))) == bytes(access)
+    layer = access.layers()[1]
+    assert int(access[layer].getfieldval(layer.fields_desc[0].name)) == value
+
+
+@given(st.binary(min_size=16, max_size=40))
+def test_a_header_and_arbitrary_bytes_are_dissected_without_an_error(raw: bytes) -> None:
+    PortAccess(raw).summary()
+
+
+def test_a_missing_value_has_no_payload() -> None:
+    access = packet("pio", 0x12, 1, "write", None)
+    assert access.recorded == 0
+    assert Log not in access
+    assert access.summary() == "write 0x12 1 bytes value not recorded"
+
+
+def test_layers_and_decoder_agree_on_a_recording(data: Path, xptrace: Callable[..., Any]) -> None:
+    path = data / "qemu-oracle" / "10.0.13" / "44-bar0-decode" / "trace.log"
+    rows = xptrace("decode", "-T", "jsonl", path).accesses
+    assert {row["space"] for row in rows} == {"pio", "pci-config", "bar0", "bar1"}
+    rows += xptrace("decode", "-T", "jsonl", data / "real-xen" / "all-events-handshake.txt").accesses
+    for row in rows:
+        base = row["address"] & ~0xFF if row["space"] == "bar0" else 0
+        offset = row["address"] - base
+        access = packet(row["space"], row["address"], row["size"], row["direction"], row["value"], offset=offset)
+        layer = access.layers()[1]
+        assert int(access[layer].getfieldval(layer.fields_desc[0].name)) == row["value"]
+        parts = registers.pieces(row["space"], offset, row["size"], row["direction"], row["value"])
+        if len(parts) == 1:
+            assert layer.register == row["register"]
