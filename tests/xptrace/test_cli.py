@@ -95,8 +95,8 @@ def test_verbose_shows_fields_and_records(xptrace: Callable[..., Any], log: Path
     shown = xptrace("decode", "-V", "--register", "unplug_mask", log).out
     assert "mask      = ide_disks+nics" in shown
     raw = log.read_text().splitlines()
-    records = [line for line in raw if ("29.23" in line and "port=0x10" in line) or "29.231857" in line or "29.232037" in line]
-    assert len(records) == 6
+    first = next(number for number, line in enumerate(raw) if "29.230751" in line)
+    records = raw[first : first + 6]
     for record in records:
         assert f":{raw.index(record) + 1} @" in shown
         assert record in shown
@@ -128,11 +128,10 @@ def test_no_colour_in_a_pipe(xptrace: Callable[..., Any], log: Path) -> None:
 
 def test_two_device_models_that_write_in_turns_are_two_vms(xptrace: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "both.log"
-    lines = []
-    for step, (event, value) in enumerate([("xen_ioreq_server_create id: 0", None), *[("cpu_in addr 0x10(w) value 18898", 1)] * 3]):
-        for thread in (100, 200):
-            lines.append(f"{thread}@1795406729.{step:06d}:{event}\n")
-    path.write_text("".join(lines))
+    events = ["xen_ioreq_server_create id: 0", *["cpu_in addr 0x10(w) value 18898"] * 3]
+    path.write_text("".join(
+        f"{thread}@1795406729.{step:06d}:{event}\n" for step, event in enumerate(events) for thread in (100, 200)
+    ))  # fmt: skip
     rows = xptrace("decode", "-T", "jsonl", path).rows
     assert [row["vm"] for row in rows] == ["both-100", "both-200"] * 3
     assert {row["boot"] for row in rows} == {1}
@@ -153,4 +152,4 @@ def test_the_summary_reads_well(xptrace: Callable[..., Any], log: Path) -> None:
     head, line = xptrace("summary", log).out.splitlines()
     assert head.split() == ["VM", "BOOT", "DRIVER", "VERSION", "MASK", "TOOK", "VERDICT"]
     assert "Linux (product 3, build 1)" in line
-    assert line.endswith("17.8 ms   complete: unplugged IDE and SCSI disks, NICs")
+    assert line.endswith("17.8 ms  complete: unplugged IDE and SCSI disks, NICs")
