@@ -101,8 +101,8 @@ class _SourceDecoder:
         line = 1
         for window in self._source.windows():
             yield from self._window(window, line)
-            size = len(window.data)
-            newlines = window.data.count(b"\n")
+            size = window.size
+            newlines = window.data.count(b"\n", 0, size)
             line += newlines
             self._ledger.total.bytes += size
             self._ledger.total.lines += newlines + (not window.data.endswith(b"\n") and not window.partial)
@@ -121,6 +121,8 @@ class _SourceDecoder:
         needles |= {needle.pattern: needle for needle in machine.foresee(told)}
         found |= hits(window, needles.values())
         for start, end, number in candidates(window, found, line):
+            if start >= window.size:
+                break
             text = window.data[start : min(end, start + LONGEST_LINE)]
             for read in self._reader.read(text.removesuffix(b"\n"), window.offset + start, number, end - start):
                 if isinstance(read, Record):

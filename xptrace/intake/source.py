@@ -24,6 +24,9 @@ WINDOW: Final = 4 << 20
 HEAD: Final = 1 << 20
 """Bytes at the start of a source that are looked at to learn whose it is."""
 
+AHEAD: Final = 8
+"""Lines that a window shows of the next one: more than the calls of one access."""
+
 _CONTAINERS: Final = {
     b"PK\x03\x04": "a zip archive: unpack it first",
     b"\x28\xb5\x2f\xfd": "zstd-compressed: decompress it first (zstd -d)",
@@ -32,11 +35,20 @@ _CONTAINERS: Final = {
 
 @dataclass(slots=True)
 class Window:
-    """Whole lines of a source: `data` starts at byte `offset`; `partial` says that its last line goes on."""
+    """Whole lines of a source: `data` starts at byte `offset`; `partial` says that its last line goes on.
+
+    The last `ahead` bytes are lines that begin the next window too: what stands beside a line matters.
+    """
 
     offset: int
     data: bytes
     partial: bool = False
+    ahead: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that belong to this window and to no other."""
+        return len(self.data) - self.ahead
 
 
 class Source:
@@ -88,9 +100,14 @@ class Source:
                 if not cut and len(data) < WINDOW:
                     rest = data
                     continue
-                whole, rest = (data[:cut], data[cut:]) if cut else (data, b"")
-                yield Window(offset, whole, partial=not cut)
-                offset += len(whole)
+                cut = cut or len(data)
+                keep = cut
+                for _ in range(AHEAD):
+                    keep = data.rfind(b"\n", 0, keep - 1) + 1 if keep > 1 else 0
+                keep = keep or cut
+                yield Window(offset, data[:cut], partial=data[cut - 1 : cut] != b"\n", ahead=cut - keep)
+                rest = data[keep:]
+                offset += keep
         if rest:
             yield Window(offset, rest)
 
