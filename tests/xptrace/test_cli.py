@@ -122,6 +122,27 @@ def test_colour_only_on_a_terminal(log: Path, no_color: str, coloured: bool) -> 
     assert (b"\x1b[36m" in shown) == coloured
 
 
+def test_a_full_disk_is_told_in_one_line(log: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "xptrace", "decode", str(log)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_terminal_cannot_show_is_escaped(data: Path) -> None:
+    command = [sys.executable, "-m", "xptrace", "summary", str(data / "real-xen" / "all-events-handshake.txt")]
+    text = data / "qemu-oracle" / "10.0.13" / "70-format-c-stderr-d-trace" / "stderr.txt"
+    for arguments in (command, [*command[:3], "decode", str(text)]):
+        done = subprocess.run(
+            arguments, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+        )
+        assert done.returncode == 0
+        assert done.stdout.isascii()
+    assert b"caf\\xe9" in done.stdout
+
+
 def test_no_colour_in_a_pipe(xptrace: Callable[..., Any], log: Path) -> None:
     assert "\x1b" not in xptrace("decode", log).out
 

@@ -40,9 +40,8 @@ def write(lines: Iterable[str], output: str | None) -> int:
     """Write lines to standard output or to a file that appears whole or not at all; returns how many."""
     count = 0
     if output is None:
-        put = sys.stdout.write
         for line in lines:
-            put(f"{line}\n".encode("utf-8", "backslashreplace").decode("utf-8") if not _utf8() else f"{line}\n")
+            sys.stdout.write(f"{line}\n")
             count += 1
         return count
     target = Path(output)
@@ -68,10 +67,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _utf8() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _size(count: int) -> str:
