@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from xptrace.access.decode import Decoder
@@ -61,6 +61,20 @@ def write(lines: Iterable[str], output: str | None) -> int:
     except OSError as error:
         raise XptraceError(f"{output}: cannot be written: {error.strerror}") from None
     return count
+
+
+def progress() -> Callable[[int], None] | None:
+    """Tells how far reading has come, where standard error is a terminal and standard output is not."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        return None
+    read = 0
+
+    def tell(size: int) -> None:
+        nonlocal read
+        read += size
+        print(f"\rxptrace: {_size(read)} read\x1b[K\r", end="", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def _umask() -> int:

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.fields and arguments.format != "fields":
         raise XptraceError("-e goes with -T fields")
     decoder = Decoder(arguments.files, arguments.trace_events)
-    rows = _chosen(decoder.rows(), arguments)
+    rows = _chosen(decoder.rows(common.progress()), arguments)
     common.write(_lines(rows, arguments), arguments.output)
     return common.close(decoder, full=arguments.ledger)
 

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     decoder = Decoder(arguments.files, arguments.trace_events)
     summary = Summary()
-    deque(summary.watch(decoder.rows()), maxlen=0)
+    deque(summary.watch(decoder.rows(common.progress())), maxlen=0)
     rows = summary.rows(decoder.vms.values())
     common.write(_lines(rows, arguments), arguments.output)
     return common.close(decoder, full=arguments.ledger)
