@@ -41,7 +41,10 @@ HEADER: Final = Struct(
 )
 """The 64 bytes of a type 0 header; bytes from 0x40 on are the device's own."""
 
-COMMAND_BITS: Final = {1: "I/O", 2: "memory", 4: "bus master", 0x100: "SERR", 0x400: "INTx off"}
+COMMAND_BITS: Final = {
+    0x001: "I/O", 0x002: "memory", 0x004: "bus master", 0x008: "special cycles", 0x010: "write and invalidate",
+    0x020: "VGA snoop", 0x040: "parity errors", 0x100: "SERR", 0x200: "fast back-to-back", 0x400: "INTx off",
+}  # fmt: skip
 _IDENTITIES: Final = {
     (0x5853, 0x0001): "xen-platform",
     (0x5853, 0x0002): "xen-platform of XenServer",
@@ -52,6 +55,7 @@ _HOLDERS: Final = (
     (range(0xC000, 0xC100), "Citrix XenServer"),
     (range(0xC100, 0xC200), "Citrix XenClient"),
     (range(0xC200, 0xC300), "XCP-ng"),
+    (range(0xC300, 0xFFFF), "a vendor of the pool c000-fffe"),
 )
 _CLASSES: Final = {0xFF8000: "unassigned, as Xen's platform device", 0x088000: "system peripheral", 0x010000: "SCSI"}
 
@@ -79,6 +83,7 @@ def _fields() -> tuple[Field, ...]:
 
 
 FIELDS: Final = _fields()
+"""The fields of `HEADER` with their places; reserved bytes are none."""
 
 
 def fields_at(offset: int, size: int) -> list[Field]:
@@ -102,27 +107,41 @@ def parse(raw: bytes) -> Container:
 
 
 def _bar(name: str, value: int, direction: Direction) -> str:
-    if direction == "write" and value >= 0xFFFFF800:
+    if direction == "write" and value >= 0xFFFFFFF0:
         return f"asks for the size of {name}"
+    if value & 1 and value >> 16:  # x86 has no such port: this is the answer to sizing
+        return f"{name} 0x{value:08x} (size of {0x100000000 - (value & 0xFFFFFFFC)} I/O ports)"
     if value & 1:
         return f"{name} 0x{value:08x} (I/O ports at 0x{value & 0xFFFFFFFC:x})"
     kind = "prefetchable memory" if value & 8 else "memory"
     return f"{name} 0x{value:08x} ({kind} at 0x{value & 0xFFFFFFF0:x})" if value > 1 else f"{name} 0x{value:08x}"
 
 
-def _say(field: Field, value: int, whole: bool, direction: Direction) -> str:
+def _command(value: int) -> str:
+    return ", ".join(said for bit, said in COMMAND_BITS.items() if value & bit) or "nothing decoded"
+
+
+def _say_part(field: Field, value: int, start: int, end: int) -> str:
+    """Some bytes of a field, numbered from its lowest; the value stands at their width, not at the field's."""
+    numbers = f"byte {start}" if end - start == 1 else f"bytes {start}-{end - 1}"
+    shown = f"{numbers} of {field.name.replace('_', ' ')} 0x{value:0{2 * (end - start)}x}"
+    return f"{shown} ({_command(value << 8 * start)})" if field.name == "command" else shown
+
+
+def _say(field: Field, value: int, direction: Direction) -> str:
     shown = f"{field.name.replace('_', ' ')} 0x{value:0{2 * field.size}x}"
-    if not whole:
-        return f"part of {shown}"
     if field.name.startswith("BAR"):
         return _bar(field.name, value, direction)
     if field.name == "command":
-        bits = ", ".join(said for bit, said in COMMAND_BITS.items() if value & bit)
-        return f"{shown} ({bits or 'nothing decoded'})"
+        return f"{shown} ({_command(value)})"
+    if field.name == "expansion_rom" and direction == "write" and value >= 0xFFFFF800:
+        return "asks for the size of expansion rom"
     if field.name == "class_code" and value in _CLASSES:
         return f"{shown} ({_CLASSES[value]})"
     if field.name.endswith("vendor_id") and value == 0x5853:
         return f"{shown} (XenSource)"
+    if field.name == "vendor_id" and value == 0xFFFF:
+        return f"{shown} (no function here)"
     return shown
 
 
@@ -138,13 +157,16 @@ def meaning(offset: int, size: int | None, direction: Direction, value: int | No
         names = ", ".join(field.name.replace("_", " ") for field in touched) or f"offset 0x{offset:x}"
         return f"{function}: {verb} {names}, value not recorded"
     if not touched:
-        return f"{function}: {verb} offset 0x{offset:x} 0x{value:0{2 * size}x}"
+        return f"{function}: {verb} offset 0x{offset:x} 0x{value & (1 << 8 * size) - 1:0{2 * size}x}"
     said = []
     for field in touched:
         start, end = max(field.offset, offset), min(field.offset + field.size, offset + size)
         part = value >> 8 * (start - offset) & (1 << 8 * (end - start)) - 1
-        said.append(_say(field, part, (start, end) == (field.offset, field.offset + field.size), direction))
+        if end - start == field.size:
+            said.append(_say(field, part, direction))
+        else:
+            said.append(_say_part(field, part, start - field.offset, end - field.offset))
     verb = "" if said[0].startswith("asks for") else f"{verb} "
     text = f"{function}: {verb}{', '.join(said)}"
-    named = identity(value & 0xFFFF, value >> 16) if (offset, size, direction) == (0, 4, "read") else None
+    named = identity(value & 0xFFFF, value >> 16 & 0xFFFF) if (offset, size, direction) == (0, 4, "read") else None
     return f"{text}: {named}" if named else text

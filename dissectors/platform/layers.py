@@ -38,8 +38,10 @@ DIRECTIONS: Final[dict[int, Direction]] = {0: "read", 1: "write"}
 _FIELD_NAMES: Final = {
     "flags": "flags", "magic": "magic", "unplug_mask": "mask", "build_number": "build", "unplug_type": "type",
     "protocol_version": "version", "product_number": "product", "log": "character", "unplug_index": "index",
-    "bar0_flags": "flags", "bar0_unplug_all": "command", "bar0_log": "character",
+    "bar0_flags": "flags", "bar0_log": "character",
 }
+UNKNOWN_WIDTH: Final = 8
+"""Bytes of a value whose access has no recorded size, which a header says as size 0."""
 _NUMBERS: Final = {space: number for number, space in SPACES.items()}
 
 
@@ -50,21 +52,19 @@ class _Little(Field[int, int]):
         super().__init__(name, default, "B")
 
     @staticmethod
-    def _width(packet: Packet | None, value: int = 0) -> int:
+    def _width(packet: Packet | None) -> int:
         header = None if packet is None else packet.underlayer
         told = header.size if isinstance(header, PortAccess) else None
-        return int(told) if told else next(width for width in (1, 2, 4, 8) if value < 1 << 8 * width)
+        return int(told) if told else UNKNOWN_WIDTH
 
     def addfield(self, pkt: Packet, s: bytes, val: int | None) -> bytes:
         """Append the value."""
-        value = val or 0
-        width = self._width(pkt, value)
-        return s + (value & (1 << 8 * width) - 1).to_bytes(width, "little")
+        width = self._width(pkt)
+        return s + ((val or 0) & (1 << 8 * width) - 1).to_bytes(width, "little")
 
     def getfield(self, pkt: Packet, s: bytes) -> tuple[bytes, int]:
         """Take the value off."""
-        header = pkt.underlayer
-        width = int(header.size) if isinstance(header, PortAccess) and header.size else len(s)
+        width = self._width(pkt)
         return s[width:], int.from_bytes(s[:width], "little")
 
     def i2repr(self, pkt: Packet, x: int) -> str:  # noqa: ARG002  (scapy's signature)
@@ -118,7 +118,7 @@ class PortAccess(Packet):
             "access": None if layer.way is None else int(layer.way == "write"),
             "size": layer.width,
             "offset": layer.offset,
-            "address": layer.offset,
+            "address": layer.offset if self.offset is None else int(self.offset),
         }[name]
 
     def self_build(self) -> bytes:
@@ -132,7 +132,7 @@ class PortAccess(Packet):
 
     def guess_payload_class(self, payload: bytes) -> type[Packet]:
         """The layer of the register that the access reaches."""
-        if not self.recorded or not payload:
+        if not self.recorded or len(payload) < (self.size or UNKNOWN_WIDTH):
             return Packet.guess_payload_class(self, payload)  # type: ignore[no-any-return]
         return layer_of(SPACES.get(self.space, "pio"), self.offset, self.size, DIRECTIONS.get(self.access, "read"))
 
@@ -140,11 +140,13 @@ class PortAccess(Packet):
         """Direction, address and size in words."""
         direction = DIRECTIONS.get(self._filled("access") or 0, "?")
         register = "" if isinstance(self.payload, RegisterLayer) else " value not recorded"
-        return f"{direction} 0x{self._filled('address') or 0:x} {self._filled('size') or 0} bytes{register}"
+        size = self._filled("size")
+        width = f"{size} byte{'s' if size > 1 else ''}" if size else "size not recorded"
+        return f"{direction} 0x{self._filled('address') or 0:x} {width}{register}"
 
 
 def _field(register: Register) -> Field[int, int]:
-    name, default = _FIELD_NAMES[register.name], 0
+    name, default = _FIELD_NAMES.get(register.name, "value"), 0
     if register.bits:
         names = {bit.value: bit.name for bit in register.bits}
         flags = [names.get(1 << bit, f"bit{bit}") for bit in range(8 * register.size)]
@@ -234,14 +236,18 @@ def layer_of(space: Space, offset: int, size: int, direction: Direction) -> type
 
 
 def packet(
-    space: Space, address: int, size: int, direction: Direction, value: int | None, *, offset: int | None = None
+    space: Space, address: int, size: int | None, direction: Direction, value: int | None, *, offset: int | None = None
 ) -> PortAccess:
-    """An access as a packet. `offset` is that in the space, by default the address itself."""
+    """An access as a packet. `offset` is that in the space, by default the address itself.
+
+    Of a value wider than the access only the access's own bytes count: QEMU traces a dword of ones as 64 bits.
+    """
     place = address if offset is None else offset
     header = PortAccess(
-        space=_NUMBERS[space], access=int(direction == "write"), size=size, recorded=int(value is not None),
+        space=_NUMBERS[space], access=int(direction == "write"), size=size or 0, recorded=int(value is not None),
         offset=place & 0xFFFFFFFF, address=address,
     )
     if value is None:
         return header
-    return PortAccess(bytes(header) + value.to_bytes(size, "little"))
+    width = size or UNKNOWN_WIDTH
+    return PortAccess(bytes(header) + (value & (1 << 8 * width) - 1).to_bytes(width, "little"))

@@ -67,8 +67,8 @@ class Register:
         """What this value of the register means, in words; a missing value is said to be missing."""
         if value is None:
             return f"{self.name.replace('_', ' ')}, value not recorded"
-        said = self.values.get(value, self.otherwise)
-        if self.bits:
+        said = self.values.get(value)
+        if said is None:
             said = ", ".join(bit.meaning for bit in self.bits if value & bit.value) or self.otherwise
         return self.sentence.format(value=value, hex=f"0x{value:0{2 * self.size}x}", said=said)
 
@@ -79,6 +79,9 @@ UNPLUG_BITS: Final = (
     Bit(4, "aux_ide_disks", "IDE disks except the primary master"),
     Bit(8, "nvme_disks", "NVMe disks"),
 )
+
+_NVME_ALONE = "NVMe disks and, where that bit stands alone, IDE and SCSI disks too"
+"""Observed on QEMU 7.2, 10.0 and 10.2: bit 3 without bit 2 starts the whole walk over the disks."""
 
 _ROM_LOCK = (Bit(1, "rom_lock", "ROM area read-only"),)
 _FLAGS_READ = "flags {hex}: {said}"
@@ -103,16 +106,16 @@ REGISTERS: Final[tuple[Register, ...]] = (
              otherwise="not the Xen platform device",
              lineage="0xd249: qemu-xen-traditional and XenServer's queue; no upstream QEMU release produces it"),
     Register("unplug_mask", "pio", 0x10, 2, "write", "unplug mask {hex}: {said}", UNPLUG_BITS,
-             otherwise="nothing to unplug",
+             values={0x8: _NVME_ALONE, 0xA: f"{_NVME_ALONE}, NICs"}, otherwise="nothing to unplug",
              lineage="upstream QEMU since 1.0; bit 2 since 2.9, bit 3 on its own since 2.10"),
     Register("build_number", "pio", 0x10, 4, "write", "driver build {value} ({hex})",
              lineage="ignored by upstream QEMU; stored by qemu-xen-traditional, XenServer and XCP-ng"),
     Register("unplug_type", "pio", 0x11, 1, "write", "unplug type {value}: {said}",
              values={0: "none", 1: "IDE", 2: "NIC"}, otherwise="unrecognised",
              lineage="XenServer's protocol 2 only; ignored by every other device"),
-    Register("protocol_version", "pio", 0x12, 1, "read", "protocol version {value}{said}",
-             values={0: ": no product, build or blacklist", 2: ": XenServer's unplug by device",
-                     0xFF: ": nothing answers"}),
+    Register("protocol_version", "pio", 0x12, 1, "read", "protocol version {value} ({said})",
+             values={0: "no product, build or blacklist", 1: "unplug by mask", 2: "XenServer's: unplug by device",
+                     0xFF: "nothing answers"}, otherwise="unknown"),
     Register("product_number", "pio", 0x12, 2, "write", "driver product {value} ({said})", values=PRODUCTS,
              otherwise="unregistered"),
     Register("log", "pio", 0x12, 1, "write", _LOG, values=_CHARACTERS),
@@ -187,7 +190,7 @@ def pieces(space: Space, offset: int, size: int | None, direction: Direction, va
         return []
     found = []
     for start, length in lengths(space, offset, size):
-        if space == "pio" and start < PORTS.start:
+        if (space == "pio" and start < PORTS.start) or (space == "bar0" and not 0 <= start < BAR0_SIZE):
             continue
         part = None if value is None else value >> 8 * (start - offset) & (1 << 8 * length) - 1
         found.append(Piece(space, start, length, part, direction))
@@ -220,7 +223,9 @@ def meaning(space: Space, offset: int | None, size: int | None, direction: Direc
     """What an access says, in words; of an access that arrives in pieces, what each piece says."""
     if offset is None or size is None:
         found = find(space, offset, None, direction) if offset is not None else None
-        return found.say(value) if found else "size not recorded: cannot tell the register"
+        return f"{found.say(value)} (size not recorded)" if found else "size not recorded: cannot tell the register"
+    if value is not None:
+        value &= (1 << 8 * size) - 1
     parts = pieces(space, offset, size, direction, value)
     if len(parts) == 1 and (parts[0].offset, parts[0].size) == (offset, size):
         register = parts[0].register

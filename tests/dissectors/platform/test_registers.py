@@ -18,10 +18,11 @@ MAP = {
 
 
 def test_the_whole_of_the_fixed_ports() -> None:
+    directions: tuple[registers.Direction, ...] = ("read", "write")
     for port in registers.PORTS:
         for size in (1, 2, 4):
-            for direction in ("read", "write"):
-                name = registers.register_name("pio", port, size, direction)  # type: ignore[arg-type]
+            for direction in directions:
+                name = registers.register_name("pio", port, size, direction)
                 assert name == MAP.get((port, size, direction), "undefined")
 
 
@@ -100,3 +101,21 @@ def test_a_missing_value_is_said_to_be_missing() -> None:
 )
 def test_drivers_by_product_and_build(product: int, build: int, driver: str) -> None:
     assert describe_driver(product, build) == driver
+
+
+def test_what_the_nvme_bit_takes_depends_on_its_neighbours() -> None:
+    """Observed: 8 takes IDE and SCSI disks as well, 0xc spares the primary master, 9 is the sum of its bits."""
+    assert "too" in registers.meaning("pio", 0x10, 2, "write", 8)
+    assert "too" in registers.meaning("pio", 0x10, 2, "write", 0xA)
+    assert registers.meaning("pio", 0x10, 2, "write", 9).endswith("IDE and SCSI disks, NVMe disks")
+    assert registers.meaning("pio", 0x10, 2, "write", 0xC).endswith("except the primary master, NVMe disks")
+
+
+def test_a_value_wider_than_the_access_is_cut_to_it() -> None:
+    """`memory_region_ops_read` shows 0xffffffffffffffff for a four-byte read."""
+    assert registers.meaning("pio", 0x13, 4, "read", 2**64 - 1) == "no register here: all ones"
+
+
+def test_an_access_that_leaves_bar0_has_no_pieces_beyond_it() -> None:
+    assert [piece.offset for piece in registers.pieces("bar0", 0xFE, 4, "read", None)] == [0xFE, 0xFF]
+    assert [piece.offset for piece in registers.pieces("bar0", -1, 2, "read", None)] == [0]
