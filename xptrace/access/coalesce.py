@@ -14,18 +14,18 @@ several; alone, they cannot always be rejoined, and then say so.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
-from dissectors.platform.registers import Direction, Space, lengths
+from dissectors.platform.registers import Direction
 from dissectors.record import Record
+from xptrace.access.assembled import Assembled, Call, Config
+from xptrace.access.runs import LONGEST_RUN, gather, separate
 
 SIZES: Final = {b"b": 1, b"w": 2, b"l": 4}
 CONFIG_DATA: Final = range(0xCFC, 0xD00)
 CONFIG_ADDRESS: Final = 0xCF8
 
 _PIO, _COPY, _CONFIG = 0, 1, 2  # ioreq types: xen/include/public/hvm/ioreq.h
-_LONGEST_RUN = 64
 
 _STAGES: Final[dict[Direction, dict[str, int]]] = {
     "write": {"handle_ioreq": 0, "handle_ioreq_write": 1, "cpu_ioreq_pio": 2, "cpu_ioreq_move": 2,
@@ -36,58 +36,6 @@ _STAGES: Final[dict[Direction, dict[str, int]]] = {
              "handle_ioreq_read": 6},
 }
 """How far along its way an access is when the event is traced; an access only moves on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Where in PCI config space: function (bus << 8 | slot << 3 | function), offset, and the device type if told."""
-
-    function: int
-    offset: int
-    device: str | None = None
-
-
-@dataclass(slots=True)
-class Call:
-    """One call of a device: what one `memory_region_ops_*` says."""
-
-    address: int
-    size: int
-    value: int
-    region: str | None
-    records: list[Record]
-    logs: list[Record] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Assembled:
-    """One access in the making, then made: in the machine's addresses, before anybody knows whose they are."""
-
-    direction: Direction
-    kind: str  # "pio", "mmio", "config"
-    address: int | None
-    size: int | None
-    value: int | None
-    stage: int
-    records: list[Record]
-    count: int = 1
-    config: Config | None = None
-    regions: list[tuple[int, str]] = field(default_factory=list)
-    """(address, name) of the memory regions that took it, as far as told."""
-    logs: list[Record] = field(default_factory=list)
-    """Lines that the device emitted while it served this access."""
-    vcpu: int | None = None
-    inferred: bool = False
-    calls: list[Call] = field(default_factory=list)
-    """Calls of a run: neighbouring device calls that no record has gathered into an access yet."""
-    repeated: bool = False
-    """Whether this is a string access: `count` elements, of which `elements` have been told one by one so far."""
-    elements: int = 0
-    element: Assembled | None = None
-    covered: int = 0
-    device_offset: int | None = None
-    head: bool = False
-    """Whether an ioreq told of the whole access before its parts."""
 
 
 def _mask(value: int, size: int | None) -> int:
@@ -119,7 +67,7 @@ class Stream:
         if done is None:
             return
         if done.calls:
-            yield from _separate(done)
+            yield from separate(done)
         elif done.repeated:
             if done.element is not None:
                 done.element.records += done.records
@@ -280,10 +228,10 @@ class Stream:
             return
         if opened is not None and opened.direction == direction == "read":
             if opened.calls and size is not None:
-                gathered = _gather(opened, address, size, _mask(value, size))
+                gathered = gather(opened, address, size, _mask(value, size))
                 if gathered is not None:
                     if opened.calls:
-                        yield from _separate(opened)
+                        yield from separate(opened)
                     gathered.records.append(record)
                     gathered.stage = stage
                     self._open = gathered
@@ -341,7 +289,7 @@ class Stream:
         call = Call(told, size, value, region, records)
         if opened is not None and opened.calls and opened.direction == direction and opened.vcpu == vcpu:
             last = opened.calls[-1]
-            if last.address + last.size == told and len(opened.calls) < _LONGEST_RUN:
+            if last.address + last.size == told and len(opened.calls) < LONGEST_RUN:
                 opened.calls.append(call)
                 return
         kind = "pio" if told < 0x10000 else "mmio"
@@ -436,47 +384,3 @@ class Stream:
 def _pv_mmio(record: Record, direction: Direction) -> Assembled:
     """An access to BAR1 of which only QEMU's warning tells: its offset, neither size nor value."""
     return Assembled(direction, "mmio", None, None, None, 0, [record], device_offset=record.integer("addr"))
-
-
-def _gather(run: Assembled, address: int, size: int, value: int) -> Assembled | None:
-    """The last calls of a run as the one access that they are parts of; None if they are not. Takes them out."""
-    taken = len(run.calls)
-    composed = 0
-    end = address + size
-    while taken and end > address:
-        call = run.calls[taken - 1]
-        if call.address + call.size != end or call.address < address:
-            return None
-        composed |= call.value << 8 * (call.address - address)
-        end = call.address
-        taken -= 1
-    if end != address or composed != value:
-        return None
-    parts = run.calls[taken:]
-    del run.calls[taken:]
-    return Assembled(
-        run.direction, "pio", address, size, value, run.stage, [r for call in parts for r in call.records],
-        regions=[(call.address, call.region) for call in parts if call.region], vcpu=run.vcpu, covered=size,
-    )
-
-
-_SPACE_OF_REGION: Final[dict[str, Space]] = {"xen-fixed": "pio", "xen-pci": "bar0", "xen-mmio": "bar1", "mmio": "bar1"}
-
-
-def _separate(run: Assembled) -> Iterator[Assembled]:
-    """Each call of a run as an access of its own, inferred where it may be part of a wider one."""
-    calls = run.calls
-    doubtful = [len(calls) >= _LONGEST_RUN] * len(calls)
-    for start, first in enumerate(calls):
-        for total in (2, 4, 8):
-            space: Space = _SPACE_OF_REGION.get(calls[-1].region or "", "pio" if first.address < 0x20 else "bar1")
-            if space == "pio" and total == 8:
-                continue
-            cut = list(lengths(space, first.address, total))
-            if len(cut) > 1 and [(c.address, c.size) for c in calls[start : start + len(cut)]] == cut:
-                doubtful[start : start + len(cut)] = [True] * len(cut)
-    for call, doubt in zip(calls, doubtful, strict=True):
-        yield Assembled(
-            run.direction, run.kind, call.address, call.size, call.value, run.stage, call.records,
-            regions=[(call.address, call.region)] if call.region else [], logs=call.logs, vcpu=run.vcpu, inferred=doubt,
-        )

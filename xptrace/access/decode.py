@@ -20,8 +20,9 @@ from dissectors.qemu.declaration import DeclarationError
 from dissectors.qemu.textlog import NEEDLES, TextLog
 from dissectors.record import Record
 from xptrace.access import spaces as machine
+from xptrace.access.assembled import Assembled, Config
 from xptrace.access.attribution import Vm, arrange
-from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Assembled, Config, Stream
+from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
 from xptrace.access.messages import Line, decode_text
 from xptrace.access.rows import Access, Certainty, Message, Row
 from xptrace.access.spaces import Function

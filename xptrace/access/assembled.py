@@ -1,0 +1,60 @@
+"""An access while its records are put together: in the machine's addresses, before anybody knows whose they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dissectors.platform.registers import Direction
+from dissectors.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where in PCI config space: function (bus << 8 | slot << 3 | function), offset, and the device type if told."""
+
+    function: int
+    offset: int
+    device: str | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a device: what one `memory_region_ops_*` says."""
+
+    address: int
+    size: int
+    value: int
+    region: str | None
+    records: list[Record]
+    logs: list[Record] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Assembled:
+    """One access in the making, then made: in the machine's addresses, before anybody knows whose they are."""
+
+    direction: Direction
+    kind: str  # "pio", "mmio", "config"
+    address: int | None
+    size: int | None
+    value: int | None
+    stage: int
+    records: list[Record]
+    count: int = 1
+    config: Config | None = None
+    regions: list[tuple[int, str]] = field(default_factory=list)
+    """(address, name) of the memory regions that took it, as far as told."""
+    logs: list[Record] = field(default_factory=list)
+    """Lines that the device emitted while it served this access."""
+    vcpu: int | None = None
+    inferred: bool = False
+    calls: list[Call] = field(default_factory=list)
+    """Calls of a run: neighbouring device calls that no record has gathered into an access yet."""
+    repeated: bool = False
+    """Whether this is a string access: `count` elements, of which `elements` have been told one by one so far."""
+    elements: int = 0
+    element: Assembled | None = None
+    covered: int = 0
+    device_offset: int | None = None
+    head: bool = False
+    """Whether an ioreq told of the whole access before its parts."""
