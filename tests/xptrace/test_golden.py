@@ -121,6 +121,15 @@ def expected(scenario: Path) -> list[Expected]:
     return found
 
 
+def memory_calls(log: Path) -> list[tuple[int, int, str, int]]:
+    """The calls that BAR1's memory regions took: of an access to memory over qtest nothing else is traced."""
+    form = rb"memory_region_ops_(read|write) \S+ \S+ \S+ \S+ addr (\S+) value (\S+) size (\d) name '(?:xen-)?mmio'"
+    return [
+        (int(address, 16), int(size), way.decode(), int(value, 16) & (1 << 8 * int(size)) - 1)
+        for way, address, value, size in re.findall(form, read_text(log))
+    ]
+
+
 def messages(scenario: Path, log: Path) -> list[str]:
     """What the device logged: the text of its own events, as they stand at the start of a line."""
     form = rb"(?m)^(?:\d+@\d+\.\d{6}:|[\dT:.-]+Z )?xen_platform_log xen platform: (.*)$"
@@ -137,7 +146,37 @@ def check(scenario: Path, xptrace: Callable[..., Any]) -> None:
         if row["space"] != "bar1"
     ]
     assert got == (expected(scenario) if scenario.name not in MESSAGES_ONLY else [])
+    assert [
+        (row["address"], row["size"], row["direction"], row["value"])
+        for row in done.accesses
+        if row["space"] == "bar1"
+    ] == memory_calls(log)
     assert [row["text"] for row in done.messages if row["complete"]] == messages(scenario, log)
+
+
+def test_events_switched_on_and_off_in_between(corpus: Path, xptrace: Callable[..., Any]) -> None:
+    """golden.jsonl tells of the accesses over qtest; after them six were made through the monitor (its actions)."""
+    by_monitor = [
+        ("pio", 0x10, 4, "read", 0xFFFFFFFF), ("pio", 0x12, 1, "read", 1), ("pio", 0x12, 4, "read", 0xFFFFFFFF),
+        ("pio", 0x12, 4, "write", 7), ("pio", 0x12, 1, "write", 0x48), ("pio", 0x12, 1, "write", 10),
+    ]  # fmt: skip
+    for version in ("7.2.22", "10.0.13"):
+        scenario = corpus / "recorded" / "qemu-oracle" / version / "71-toggle-hmp"
+        want = [
+            ("pio", step["addr"], step["size"], {"r": "read", "w": "write"}[step["dir"]], step["value"])
+            for step in steps(scenario)
+            if step.get("space") == "io"
+        ]
+        done = [xptrace("decode", "-T", "jsonl", scenario / log) for log in ("trace.log", "trace2.log")]
+        got = [
+            (row["space"], row["address"], row["size"], row["direction"], row["value"])
+            for part in done
+            for row in part.accesses
+        ]
+        assert got == want + by_monitor
+        texts = [row["text"] for part in done for row in part.messages]
+        assert texts == ["x", "x", "x", "x", "y", "y", "y", "in second file", "in second bin", "after log none",
+                         "after log trace", "H"]  # fmt: skip
 
 
 def name(scenario: Path) -> str:
