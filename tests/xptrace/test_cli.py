@@ -102,6 +102,14 @@ def test_verbose_shows_fields_and_records(xptrace: Callable[..., Any], log: Path
         assert record in shown
 
 
+def test_verbose_shows_the_pieces_of_an_access(xptrace: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "trace.log"
+    path.write_text("cpu_out addr 0xf(l) value 1145258561\n")  # 0x44434241: the word 0x4342, then the byte 0x44
+    shown = xptrace("decode", "-V", path).out
+    assert "mask      = nics+" in shown
+    assert "character = 'D'" in shown
+
+
 def test_standard_input(xptrace: Callable[..., Any], log: Path) -> None:
     done = xptrace("decode", "-T", "jsonl", "-", stdin=log.read_bytes())
     assert len(done.rows) == 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from dissectors.platform.registers import LOG_BUFFER
+from dissectors.platform.registers import LOG_BUFFER, pieces
 from xptrace.access.rows import Access, Message, Row
 from xptrace.views import moment
 from xptrace.views.escape import printable, printable_bytes
@@ -76,14 +76,24 @@ class Text:
 
     @staticmethod
     def _fields(row: Row) -> Iterator[str]:
+        """The access as a packet; of one that arrives in pieces, those too that reach a register."""
         if not isinstance(row, Access) or row.address is None or row.size is None:
             return
         from dissectors.platform import layers
 
         offset = row.address - row.base
-        packet = layers.packet(row.space, row.address, row.size, row.direction, row.value, offset=offset)
-        for line in packet.show(dump=True).splitlines():
-            yield f"    {printable(line)}"
+        packets = [layers.packet(row.space, row.address, row.size, row.direction, row.value, offset=offset)]
+        parts = pieces(row.space, offset, row.size, row.direction, row.value)
+        if len(parts) > 1 or any((part.offset, part.size) != (offset, row.size) for part in parts):
+            for part in parts:
+                if part.register is not None:
+                    at = row.base + part.offset
+                    packets.append(
+                        layers.packet(row.space, at, part.size, row.direction, part.value, offset=part.offset)
+                    )
+        for packet in packets:
+            for line in packet.show(dump=True).splitlines():
+                yield f"    {printable(line)}"
 
 
 _SPACES: Final = {"pio": "", "bar0": "bar0:", "bar1": "bar1:", "pci-config": "cfg:"}
