@@ -37,10 +37,10 @@ _FTRACE = re.compile(
     rb"(?P<seconds>\d{1,11})\.(?P<fraction>\d{6,9}): (?:print: +)?(?:tracing_mark_write|0x[0-9a-f]+|\w+): ?"
 )
 _PROGRAM = re.compile(
-    rb"(?:\[(?P<guest>[^\]]{1,255})\] |(?P<bare>[^\s:(][^:(]{0,254}) )??(?P<program>[\w.+-]{1,64}): "
+    rb"(?:\[(?P<guest>[^\]]{1,255})\] )?(?P<program>[\w.+-]{1,64}): "
     rb"(?:\((?P<thread>\d{1,10}):[^)]{0,64}\): )?"
 )
-_BARE_GUEST = re.compile(rb"(?:\[(?P<guest>[^\]]{1,255})\]|(?P<bare>\w[\w.-]{0,254})) ")
+_GUEST = re.compile(rb"\[(?P<guest>[^\]]{1,255})\] ")
 _NAME = re.compile(rb"[a-z][a-z0-9_]{2,60}(?= |$)")
 
 _DOMAIN_TAG = re.compile(rb"qemu-dm-(\d{1,5})$")
@@ -122,8 +122,16 @@ def _envelope(line: bytes, prefix: Prefix) -> None:
 def read(line: bytes) -> Prefix | None:
     """Read what stands before the event name of a line, and the name; None where no name can be found in its place.
 
-    The name is not checked against any list: the caller knows which events there are.
+    The name is not checked against any list: the caller knows which events there are. A time that 64 bits cannot
+    hold is no time.
     """
+    prefix = _read(line)
+    if prefix is not None and prefix.time_ns is not None and not 0 <= prefix.time_ns < 1 << 63:
+        prefix.time_ns = prefix.clock = None
+    return prefix
+
+
+def _read(line: bytes) -> Prefix | None:
     if name := _NAME.match(line):
         return Prefix(name=name[0])
     prefix = Prefix()
@@ -147,11 +155,11 @@ def read(line: bytes) -> Prefix | None:
     if name := _NAME.match(line, prefix.end):
         prefix.name = name[0]
         return prefix
-    for form in (_PROGRAM, _BARE_GUEST):
+    for form in (_PROGRAM, _GUEST):
         if match := form.match(line, prefix.end):
             found = match.groupdict()
             if name := _NAME.match(line, match.end()):
-                prefix.guest = _printable(found.get("guest") or found.get("bare")) or prefix.guest
+                prefix.guest = _printable(found["guest"]) or prefix.guest
                 if thread := found.get("thread"):
                     prefix.thread = int(thread)
                 prefix.end, prefix.name = match.end(), name[0]

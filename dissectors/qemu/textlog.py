@@ -79,7 +79,7 @@ class TextLog:
             yield from self._recover(line, offset, number, length, begun=found.name)
         elif _LOSS.search(line):
             yield Loss(self._source, offset, length, number, "the recording says that records are missing here")
-        elif found is None:
+        else:
             yield from self._recover(line, offset, number, length, begun=None)
 
     def _recover(
@@ -96,7 +96,7 @@ class TextLog:
                     continue
                 values, position = part
                 record = Record(self._source, offset, length, number, match[4].decode(), values, line, recovered=True)
-                if match[1]:
+                if match[1] and int(match[2]) < 1 << 33:
                     record.thread, record.clock = int(match[1]), line_prefix.WALL
                     record.time_ns = int(match[2]) * 10**9 + int(match[3]) * 1000
                 records.append(record)

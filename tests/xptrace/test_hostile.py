@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import xptrace as library
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Access
 
@@ -124,6 +125,45 @@ def test_absurd_numbers_are_damage(xptrace: Callable[..., Any], log: Callable[[b
     done = xptrace("decode", "-T", "jsonl", log(b"cpu_out addr 0x10(w) value " + b"9" * 5000 + b"\n"))
     assert (done.rows, done.code) == ([], 1)
     assert "1 damaged" in done.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "memory_region_ops_write cpu -1 mr 0x1 addr 0x10 value 0x1 size 4000000000 name 'xen-fixed'",
+        "memory_region_ops_write cpu 99999999999999999999 mr 0x1 addr 0x10 value 0x1 size 2 name 'xen-fixed'",
+        "handle_ioreq I/O=0x1 type=0 dir=0 df=0 ptr=1 port=0x12 data=0x1 count=99999999999999999999 size=1",
+        "handle_ioreq I/O=0x1 type=0 dir=0 df=0 ptr=0 port=0x12 data=0x1 count=1 size=3",
+    ],
+)
+def test_an_access_that_no_processor_makes_is_damage(
+    xptrace: Callable[..., Any], log: Callable[[bytes], Path], line: str
+) -> None:
+    path = log(f"{line}\n{GOOD}".encode())
+    done = xptrace("decode", "-T", "jsonl", path)
+    assert [row["value"] for row in done.rows] == [0x49D2]
+    assert "1 damaged" in done.err
+    assert len(library.open(path).accesses) == 1
+
+
+def test_a_time_beyond_64_bits_is_no_time(xptrace: Callable[..., Any], log: Callable[[bytes], Path]) -> None:
+    path = log(
+        b"1@99999999999.000000:cpu_in addr 0x10(w) value 18898\n"
+        b"1@9999999999999999999 cpu_in addr 0x12(b) value 1\n"
+    )
+    assert [row["time_ns"] for row in xptrace("decode", "-T", "jsonl", path).rows] == [None, None]
+    assert library.open(path).accesses["time_ns"].isna().all()
+
+
+def test_a_word_before_a_record_names_no_vm(xptrace: Callable[..., Any], log: Callable[[bytes], Path]) -> None:
+    (row,) = xptrace("decode", "-T", "jsonl", log(b"owned cpu_in addr 0x10(w) value 18898\n")).rows
+    assert (row["vm"], row["certainty"]) == ("trace", "inferred")
+
+
+def test_many_threads_do_not_pile_up(log: Callable[[bytes], Path]) -> None:
+    lines = (f"{n}@1795401500.{n:06d}:cpu_in addr 0x10(w) value 18898\n" for n in range(1, 20_001))
+    decoder = Decoder([str(log("".join(lines).encode()))])
+    assert [row.records[0].thread for row in decoder.rows()] == list(range(1, 20_001))
 
 
 def test_help_is_light() -> None:

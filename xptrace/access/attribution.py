@@ -110,9 +110,6 @@ def look(source: Source) -> Origin:
     )
 
 
-
-
-
 def arrange(sources: Sequence[Source]) -> list[tuple[Source, str, bool]]:
     """(source, VM name, whether to tell its device models apart by thread), in the order to read them.
 
@@ -145,11 +142,8 @@ def _name(
     if origin.named:
         return origin.label
     for other in range(index):
-        if origins[other].named or origins[other].label != origin.label:
-            continue
-        migrated = origin.inmigrate != origins[other].inmigrate
-        rotated = PurePath(source.path).parent == PurePath(sources[other].path).parent and not origin.pid
-        if rotated or (migrated and origin.disks & origins[other].disks):
+        same = origins[other].label == origin.label and not origins[other].named
+        if same and _linked(origin, origins[other], source, sources[other]):
             return names[other]
     rivals = [i for i, o in enumerate(origins) if i != index and o.label == origin.label and not o.named]
     apart = [i for i in rivals if not _linked(origin, origins[i], source, sources[i])]

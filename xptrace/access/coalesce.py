@@ -261,7 +261,8 @@ class Stream:
             records, self._warned = [self._warned, record], None
         opened = self._open
         if opened is not None and opened.direction == direction and not opened.calls:
-            if opened.kind == "config" and not opened.head and opened.address is None and direction == "read":
+            config = told in CONFIG_DATA or (region or "").startswith("pcie-mmcfg")
+            if config and opened.kind == "config" and opened.address is None and direction == "read":
                 opened.address, opened.size, opened.stage = told, size, 3
                 opened.records += records
                 opened.vcpu = vcpu

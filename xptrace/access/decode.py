@@ -18,7 +18,7 @@ from dissectors.platform.registers import Space
 from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import DeclarationError
 from dissectors.qemu.textlog import NEEDLES, TextLog
-from dissectors.record import Record
+from dissectors.record import Damage, Record
 from xptrace.access import spaces as machine
 from xptrace.access.assembled import Assembled, Config
 from xptrace.access.attribution import Vm, arrange
@@ -80,6 +80,18 @@ def _message(vm: Vm, line: Line, certainty: Certainty) -> Message:
                    line.records)
 
 
+def _plausible(record: Record) -> bool:
+    """Whether the numbers of an access can be true: a corrupt size is not worth 2 to the power of it."""
+    size, count, cpu = (record.integer(name) for name in ("size", "count", "cpu_index"))
+    numbers = [value for value in record.values.values() if isinstance(value, int)]
+    return (
+        size in (None, 1, 2, 4, 8)
+        and (count is None or 0 <= count < 1 << 32)
+        and (cpu is None or -1 <= cpu < 1 << 31)
+        and all(-1 <= number < 1 << 64 for number in numbers)
+    )
+
+
 class _SourceDecoder:
     def __init__(
         self, source: Source, name: str, interleaved: bool, events: catalogue.Catalogue, vms: dict[str, Vm],
@@ -138,10 +150,11 @@ class _SourceDecoder:
             return
         for row in self._record(record):
             self._put(row)
-        for (name, _), stream in list(self._streams.items()):
-            if stream.current is not None and record.line - stream.line > LONGEST_PAUSE:
+        for key, stream in list(self._streams.items()):
+            if record.line - stream.line > LONGEST_PAUSE:
+                del self._streams[key]
                 for done in stream.flush():
-                    for row in self._assembled(self._vms[name], done):
+                    for row in self._assembled(self._vms[key[0]], done):
                         self._put(row)
         begun = [s.current.records[0].offset for s in self._streams.values() if s.current and s.current.records]
         yield from self._take(min(begun, default=record.offset + 1))
@@ -188,9 +201,12 @@ class _SourceDecoder:
         elif (event.startswith(_OWN) and not event.startswith("xen_pv_mmio")) or event in _LIFE:
             self._ledger.decode(record)
             yield from self._life(vm, record)
-        else:
+        elif _plausible(record):
             for done in self._stream(vm, record).feed(record):
                 yield from self._assembled(vm, done)
+        else:
+            reason = f"{event} tells of an access that no processor makes"
+            self._ledger.note(Damage(record.source, record.offset, record.length, record.line, reason))
 
     # -- epochs
 
@@ -387,6 +403,7 @@ class _SourceDecoder:
         yield from self._drain()
         if len(self._held) > MOST_HELD:
             self._held.popleft()
+            yield from self._drain()
 
     def _drain(self) -> Iterator[Row]:
         while self._held:
