@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Literal
 
 from xptrace.access.messages import Assembler
 from xptrace.access.spaces import Spaces
@@ -25,6 +26,10 @@ _OURS = re.compile(
 )
 _DISK = re.compile(rb"xs_node_(?:vscanf|read) \S*backend/\w+/\d+/(\d+)/params (\S+)")
 _ISO = re.compile(rb"(?m)^(\d{4}-\d\d-\d\dT[\d:.]+Z) ")
+
+
+Beginning = Literal["process", "reset", "migration"]
+"""How an epoch began: with a new device model, a reset of the machine in place, or as a migration's destination."""
 
 
 @dataclass(slots=True)
@@ -44,9 +49,14 @@ class Vm:
     entering: bool = False
     """Whether a further source of this VM has begun and told nothing yet."""
 
-    def next_boot(self) -> None:
-        """A new epoch begins."""
+    began: dict[int, Beginning] = field(default_factory=dict)
+    """How each boot began, where the recording shows it."""
+
+    def next_boot(self, began: Beginning | None) -> None:
+        """A new epoch begins; how is missing where only its accesses show it."""
         self.boot += 1
+        if began is not None:
+            self.began[self.boot] = began
         self.used = self.created = False
 
 

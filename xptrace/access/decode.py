@@ -21,7 +21,7 @@ from dissectors.qemu.textlog import NEEDLES, TextLog
 from dissectors.record import Damage, Record
 from xptrace.access import spaces as machine
 from xptrace.access.assembled import Assembled, Config
-from xptrace.access.attribution import Vm, arrange
+from xptrace.access.attribution import Beginning, Vm, arrange
 from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
 from xptrace.access.messages import Line, decode_text
 from xptrace.access.rows import Access, Certainty, Message, Row
@@ -215,22 +215,25 @@ class _SourceDecoder:
         if event == "xen_map_portio_range" and record.integer("start_addr") == registers.PORTS.start:
             vm.proven = True
         fresh = event == "xen_ioreq_server_create"
-        reset = event in ("kvm_xen_soft_reset", "qemu_system_reset_request", "system_reset") or (
-            event == "runstate_set"
-            and record.text("new_state_str") == b"running"
-            and record.text("current_state_str") in (b"prelaunch", b"inmigrate")
-        )
-        if not fresh and not reset:
+        before = record.text("current_state_str") if event == "runstate_set" else b""
+        begins = before in (b"prelaunch", b"inmigrate") and record.text("new_state_str") == b"running"
+        began: Beginning = "reset"
+        if fresh:
+            began = "process"
+        elif begins:
+            began = "migration" if before == b"inmigrate" else "process"
+        elif event not in ("kvm_xen_soft_reset", "qemu_system_reset_request", "system_reset"):
             return
         yield from self._flush(vm)
         if fresh:
             if vm.created or vm.used:
                 yield from _unfinished(vm)
-                vm.next_boot()
+                vm.next_boot(began)
                 vm.spaces, vm.proven = machine.Spaces(), False
             vm.created, vm.entering, vm.thread = True, False, record.thread
         elif vm.used:
-            vm.next_boot()
+            vm.next_boot(began)
+        vm.began[vm.boot] = began
 
     def _mapping(self, vm: Vm, record: Record) -> Iterator[Row]:
         device = record.text("dev").decode("utf-8", "replace")  # up to QEMU 6.2 only a pointer
@@ -253,7 +256,7 @@ class _SourceDecoder:
             return
         yield from self._flush(vm)
         if vm.used:  # BARs that go without a config write go by a reset
-            vm.next_boot()
+            vm.next_boot("reset")
 
     def _enter(self, vm: Vm, record: Record) -> Iterator[Row]:
         """The first access of a source, or of another device model in the same one, may open a new boot."""
@@ -261,7 +264,7 @@ class _SourceDecoder:
         by_xen = "cpu_index" not in record.values or record.integer("cpu_index") == -1
         if vm.used and ((vm.entering and (changed or record.thread is None)) or (changed and by_xen and vm.thread)):
             yield from _unfinished(vm)
-            vm.next_boot()
+            vm.next_boot(None)
         vm.entering = False
         if record.thread is not None:
             vm.thread = record.thread
@@ -370,7 +373,7 @@ class _SourceDecoder:
         access = Access(
             first.time_ns, first.clock, vm.name, vm.boot, done.vcpu, space, address, done.size, done.direction,
             done.value, done.count, registers.register_name(space, offset, done.size, done.direction), said,
-            "inferred" if doubtful else "observed", done.records, base, function.name if function else None,
+            "inferred" if doubtful else "observed", done.records, base, function,
         )
         yield from self._emit(access, function)
         yield from self._say(vm, done.logs, access)

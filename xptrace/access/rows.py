@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from dissectors.platform.registers import Direction, Space
 from dissectors.record import Record
+from xptrace.access.spaces import Function
 
 Certainty = Literal["observed", "inferred"]
 
@@ -22,8 +23,8 @@ class Access:
     """What the guest did: one read or write, with the address and size that it used.
 
     `value` is missing where the recording does not hold it, `count` then says how many elements of a string access
-    it stands for. `base` is where the space of the access begins (0 for the fixed ports). `function` names the PCI
-    function, where known.
+    it stands for. `base` is where the space of the access begins (0 for the fixed ports). `function` is the PCI
+    function that was accessed, where known.
     """
 
     time_ns: int | None
@@ -42,8 +43,13 @@ class Access:
     certainty: Certainty
     records: list[Record]
     base: int = 0
-    function: str | None = None
+    function: Function | None = None
     kind: Literal["access"] = "access"
+
+    @property
+    def offset(self) -> int | None:
+        """Where in its space the access begins: the port, or the offset in the BAR or in config space."""
+        return None if self.address is None else self.address - self.base
 
     def row(self) -> dict[str, Any]:
         """The keys of an access, in order."""

@@ -163,6 +163,11 @@ def start(number: int, kind: Kind, identity: Identity, *, command: int = 0, bus:
                     LogBuffer() if has_registers else None)
 
 
+def fixed(function: Function, offset: int) -> int:
+    """The bits of one byte of config space that a guest cannot write."""
+    return ~(_writable(function.identity) >> 8 * offset) & 0xFF
+
+
 def config_read(function: Function, offset: int, size: int) -> int:
     """What config space holds, little endian; what lies past its 256 bytes reads as ones."""
     found = function.config[offset : offset + size]
@@ -176,6 +181,15 @@ def config_write(function: Function, offset: int, size: int, value: int) -> Func
     old = int.from_bytes(function.config, "little")
     new = old & ~mask | (value & bits) << 8 * offset & mask
     return replace(function, config=new.to_bytes(CONFIG_SIZE, "little")) if new != old else function
+
+
+def told_size(function: Function, offset: int, size: int, value: int) -> int | None:
+    """The size of BAR1 that an answer to sizing tells, where it is not the one that the function has; else None."""
+    asked = config_read(function, BAR1, 4) == _writable(function.identity) >> 8 * BAR1 & 0xFFFFFFFF | _PREFETCHABLE
+    if not asked or (offset, size) != (BAR1, 4) or value & 0xF != _PREFETCHABLE:
+        return None
+    told = -(value & 0xFFFFFFF0) & 0xFFFFFFFF
+    return told if told != function.identity.bar1_size and told and not told & (told - 1) else None
 
 
 def adopt(function: Function, offset: int, size: int, value: int) -> Function:
