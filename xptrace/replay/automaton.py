@@ -2,12 +2,13 @@
 
 A device has few states, and a guest makes few different accesses; so each pair of both is judged once, by
 `xptrace.replay.judge`, and looked up from then on. What the guest logs does not change such a state, so that a flood of
-log bytes costs nothing at all. The scalar step is the law; this only remembers what it said.
+log bytes is one row of the table. The scalar step is the law; this only remembers what it said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -19,20 +20,23 @@ MOST_STATES: Final = 50_000
 
 
 class Transition(NamedTuple):
-    """What one access does in one state."""
+    """What one access does in one state; both states by their numbers."""
 
+    before: int
     after: int
+    observed: Observed
     judgement: Judgement
     effects: tuple[Effect, ...]
 
 
 @dataclass(slots=True)
 class Automaton:
-    """States by number, and what was judged in them so far."""
+    """States and transitions by number, as far as they have been judged."""
 
     standings: list[Standing] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
     _numbers: dict[Standing, int] = field(default_factory=dict)
-    _judged: list[dict[Observed, Transition]] = field(default_factory=list)
+    _judged: list[dict[Observed, int]] = field(default_factory=list)
 
     def enter(self, standing: Standing) -> int:
         """The number of a state."""
@@ -43,39 +47,34 @@ class Automaton:
             self._judged.append({})
         return number
 
-    def step(self, state: int, observed: Observed) -> Transition:
-        """What an access does in a state."""
+    def step(self, state: int, observed: Observed) -> int:
+        """The number of the transition that an access makes in a state."""
         known = self._judged[state]
         found = known.get(observed)
         if found is None:
             standing, judgement, effects = judge(self.standings[state], observed)
-            found = known[observed] = Transition(self.enter(standing), judgement, effects)
+            found = known[observed] = len(self.transitions)
+            self.transitions.append(Transition(state, self.enter(standing), observed, judgement, effects))
         return found
 
     @property
     def full(self) -> bool:
         """Whether it is time to begin with an empty table."""
-        return len(self.standings) > MOST_STATES
+        return len(self.standings) > MOST_STATES or len(self.transitions) > 10 * MOST_STATES
 
-    def begin_anew(self, state: int) -> int:
-        """Forget everything but one state; returns its new number."""
-        standing = self.standings[state]
-        self.standings.clear()
-        self._numbers.clear()
-        self._judged.clear()
-        return self.enter(standing)
-
-    def run(self, state: int, symbols: Sequence[int], alphabet: Sequence[Observed]) -> tuple[int, list[Transition]]:
-        """The transitions of many accesses, each given by its place in the alphabet, and the state after the last."""
-        taken: list[Transition] = []
-        tables: dict[int, dict[int, Transition]] = {}
+    def run(self, state: int, symbols: Iterable[int], alphabet: list[Observed]) -> tuple[int, array[int]]:
+        """The state after many accesses, each given by its place in the alphabet, and the number of each transition."""
+        taken = array("q")
+        tables: dict[int, dict[int, int]] = {}
         row = tables.setdefault(state, {})
+        transitions, take = self.transitions, taken.append
         for symbol in symbols:
-            found = row.get(symbol)
-            if found is None:
-                found = row[symbol] = self.step(state, alphabet[symbol])
-            taken.append(found)
-            if found.after != state:
-                state = found.after
+            number = row.get(symbol)
+            if number is None:
+                number = row[symbol] = self.step(state, alphabet[symbol])
+            take(number)
+            after = transitions[number].after
+            if after != state:
+                state = after
                 row = tables.setdefault(state, {})
         return state, taken

@@ -118,8 +118,9 @@ class Replay:
             if self.automaton.full:
                 self._begin_anew()
             observed = observe(row)
-            before = following.state
-            after, judgement, effects = self.automaton.step(before, observed)
+            before, after, _, judgement, effects = self.automaton.transitions[
+                self.automaton.step(following.state, observed)
+            ]
             following.state = after
             if effects:
                 effects = self._log(following, effects, row.time_ns)
