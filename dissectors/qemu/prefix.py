@@ -27,6 +27,8 @@ _PID_AT_TIME = re.compile(rb"(?P<thread>\d{1,10})@(?P<seconds>\d{1,11})\.(?P<mic
 _SYSTEMTAP = re.compile(rb"(?P<thread>\d{1,10})@(?P<nano>\d{16,19}) ")
 _ISO_STAMP = re.compile(_ISO + rb" ")
 _CONSOLE = re.compile(rb"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] ")
+_OWN_ISO = re.compile(_ISO + rb" (?:[a-z][a-z0-9]*_[a-z0-9_]*(?: (?!\S+\[\d+\]: )|$)|\[|[\w.+-]{1,64}: \()")
+"""QEMU's own stamp: after it comes an event, a guest's name, or a program and its thread; never a host's name."""
 _SYSLOG_ISO = re.compile(_ISO + rb" \S{1,255} " + _TAG)
 _SYSLOG_3164 = re.compile(rb"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:[^\s\[\]:]{1,255} )?" + _TAG)
 _SYSLOG_5424 = re.compile(
@@ -94,7 +96,7 @@ def _envelope(line: bytes, prefix: Prefix) -> None:
     """Take what a syslog daemon, a console daemon or the kernel tracer wrote in front of QEMU's own text."""
     first = line[:1]
     if first.isdigit():
-        if match := _SYSLOG_ISO.match(line):
+        if not _OWN_ISO.match(line) and (match := _SYSLOG_ISO.match(line)):
             prefix.time_ns, prefix.clock = _nanoseconds(match), SYSLOG
         else:
             return

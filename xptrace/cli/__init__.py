@@ -21,7 +21,7 @@ EXIT_CODES = """exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line, as shell completion and the help page see it."""
-    from xptrace.cli import decode, summary
+    from xptrace.cli import decode, diff, summary
 
     top = argparse.ArgumentParser(
         prog="xptrace",
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"xptrace {xptrace.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (decode, summary):
+    for command in (decode, summary, diff):
         command.add(commands)
     return top
 
