@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import pandas as pd
 
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Access
+from xptrace.errors import XptraceError
 from xptrace.frames import schema
 from xptrace.frames.build import Columns
 from xptrace.negotiation.summary import Summary
+from xptrace.replay.columns import Interned
+
+if TYPE_CHECKING:
+    from xptrace.replay.device import Properties
+    from xptrace.replay.fit import Candidate
+    from xptrace.replay.replay import Start
 
 
 class _Tables(NamedTuple):
@@ -20,6 +27,7 @@ class _Tables(NamedTuple):
     messages: pd.DataFrame
     summary: pd.DataFrame
     ledger: pd.DataFrame
+    interned: Interned
 
 
 class Case:
@@ -31,21 +39,24 @@ class Case:
     def __init__(self, paths: Sequence[str], trace_events: Sequence[str] = ()) -> None:
         """Open the recordings; raises XptraceError where one cannot be read."""
         self.paths = tuple(map(str, paths))
+        self._trace_events = tuple(trace_events)
         self._decoder = Decoder(self.paths, trace_events)
 
     @cached_property
     def _tables(self) -> _Tables:
         accesses, messages = Columns(schema.ACCESSES), Columns(schema.MESSAGES)
         negotiations, accounts = Columns(schema.SUMMARY), Columns(schema.LEDGER)
-        summary = Summary()
+        summary, interned = Summary(), Interned()
         for row in summary.watch(self._decoder.rows()):
             (accesses if isinstance(row, Access) else messages).append(row.row())
+            if isinstance(row, Access):
+                interned.add(row)
         for found in summary.rows(self._decoder.vms.values()):
             negotiations.append(found)
         for ledger in self._decoder.ledgers:
             for kind, size, lines in ledger.rows():
                 accounts.append({"source": ledger.source, "kind": kind, "bytes": size, "lines": lines})
-        return _Tables(accesses.frame(), messages.frame(), negotiations.frame(), accounts.frame())
+        return _Tables(accesses.frame(), messages.frame(), negotiations.frame(), accounts.frame(), interned)
 
     @property
     def accesses(self) -> pd.DataFrame:
@@ -66,6 +77,82 @@ class Case:
     def ledger(self) -> pd.DataFrame:
         """The account of every byte and line read."""
         return self._tables.ledger
+
+    # -- the model
+
+    def replay(self, profile: str | None = None, **device: Unpack[Properties]) -> pd.DataFrame:
+        """The accesses with two more columns: `expected`, what the device answers, and `agrees`.
+
+        `profile` names the device; by default it is the newest of those that explain the recording. `device` may
+        give what `xptrace.replay.device.Properties` lists. Raises XptraceError where there is no such device.
+        """
+        from xptrace.replay.columns import replay
+
+        start = self._start(profile, device)
+        judged = replay(start, self._tables.interned, self._decoder.vms)
+        expected = pd.arrays.IntegerArray(judged.expected, ~judged.has_expected)
+        agrees = pd.arrays.BooleanArray(judged.agrees == 1, judged.agrees < 0)
+        return self.accesses.assign(expected=expected, agrees=agrees)
+
+    @cached_property
+    def fit(self) -> pd.DataFrame:
+        """One row a profile: whether it explains the recordings, and what speaks against it; the best first."""
+        columns = Columns(schema.FIT)
+        for candidate in self._candidates:
+            row = candidate.row()
+            row["against"] = [f"{one['source']}:{one['line']} {one['said']}" for one in row["against"]]
+            columns.append(row)
+        return columns.frame()
+
+    @cached_property
+    def _candidates(self) -> list[Candidate]:
+        from xptrace.replay.fit import Fit
+
+        decoder = self._again()
+        fit = Fit(decoder.vms, decoder.catalogue)
+        fit.take(decoder.rows())
+        return fit.candidates()
+
+    def states(self, profile: str | None = None, **device: Unpack[Properties]) -> pd.DataFrame:
+        """One row an interval of one register of the modelled device; the arguments are those of `replay`."""
+        from xptrace.replay.replay import Replay
+        from xptrace.replay.states import States
+
+        decoder = self._again()
+        replay = Replay(self._start(profile, device), decoder.vms)
+        columns = Columns(schema.STATES)
+        for interval in States(replay).watch(replay.rows(decoder.rows())):
+            columns.append(interval.row())
+        return columns.frame()
+
+    def whatif(self, profile: str | None = None, **device: Unpack[Properties]) -> pd.DataFrame:
+        """What the recorded drivers would have done on another device: predictions, one row a boot and device.
+
+        The arguments are those of `replay`; with none but the profile, the four devices of 2013 are tried: the older
+        identity, the newer, both, and the older with the driver blacklisted.
+        """
+        from xptrace.replay.whatif import Negotiations, predict, variants_of
+
+        start, negotiations = self._start(profile, device), Negotiations()
+        for _ in negotiations.watch(self._again().rows()):
+            pass
+        columns = Columns(schema.PREDICTIONS)
+        for one in negotiations.found:
+            for variant in variants_of(start, one):
+                if (prediction := predict(one, variant)) is not None:
+                    columns.append(prediction.row())
+        return columns.frame()
+
+    def _again(self) -> Decoder:
+        if "-" in self.paths:
+            raise XptraceError("standard input can be read only once: name a profile, or keep it in a file")
+        return Decoder(self.paths, self._trace_events)
+
+    def _start(self, profile: str | None, device: Properties) -> Start:
+        from xptrace.replay.device import described
+        from xptrace.replay.fit import best
+
+        return described(profile or best(self._candidates).name, **device)
 
     def __repr__(self) -> str:
         """What was opened, and what is in it."""

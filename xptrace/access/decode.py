@@ -48,7 +48,7 @@ class Decoder:
         """Open the paths; raises XptraceError where one cannot be read."""
         self._sources = [Source(path) for path in paths]
         try:
-            self._catalogue = catalogue.load([Path(file) for file in trace_events])
+            self.catalogue = catalogue.load([Path(file) for file in trace_events])
         except DeclarationError as error:
             raise XptraceError(str(error)) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -61,7 +61,7 @@ class Decoder:
         for source, name, interleaved in arrange(self._sources):
             ledger = Ledger(source.name)
             self.ledgers.append(ledger)
-            yield from _SourceDecoder(source, name, interleaved, self._catalogue, self.vms, ledger).rows(progress)
+            yield from _SourceDecoder(source, name, interleaved, self.catalogue, self.vms, ledger).rows(progress)
         for vm in self.vms.values():
             yield from _unfinished(vm)
 

@@ -13,7 +13,7 @@ from xptrace.errors import XptraceError
 
 EXIT_CODES = """exit codes:
   0  done, and there was something to show
-  1  nothing of this traffic was found
+  1  nothing of this traffic was found; replay: something disagrees; diff: something differs
   2  a wrong argument, or an input that cannot be read
   130  interrupted
 """
@@ -21,7 +21,7 @@ EXIT_CODES = """exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line, as shell completion and the help page see it."""
-    from xptrace.cli import decode, diff, summary
+    from xptrace.cli import decode, diff, replay, state, summary, whatif
 
     top = argparse.ArgumentParser(
         prog="xptrace",
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"xptrace {xptrace.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (decode, summary, diff):
+    for command in (decode, summary, replay, state, whatif, diff):
         command.add(commands)
     return top
 

@@ -59,6 +59,60 @@ SUMMARY: Final[Mapping[str, tuple[str, str]]] = {
     "verdict": ("string", "how it ended, in words"),
 }
 
+REPLAY: Final[Mapping[str, tuple[str, str]]] = {
+    **ACCESSES,
+    "expected": ("UInt64", "what the device of the profile answers; bits that only another device knows as observed"),
+    "agrees": ("boolean", "whether that was observed; missing where there is nothing to compare"),
+}
+
+FIT: Final[Mapping[str, tuple[str, str]]] = {
+    "profile": ("string", "the device's lineage and version"),
+    "explains": ("boolean", "whether nothing speaks against it"),
+    "agreed": ("Int64", "answers and lines that are as this device gives them"),
+    "diverged": ("Int64", "answers and lines that are not"),
+    "against": ("object", "what shuts it out, a list of sentences with their place"),
+}
+
+STATES: Final[Mapping[str, tuple[str, str]]] = {
+    "vm": ("category", "the VM's name"),
+    "boot": ("Int64", "epoch of the VM, from 1"),
+    "profile": ("category", "the device that it was replayed on"),
+    "register": ("category", "what is remembered: flags, product, build, protocol, blacklisted, unplugged, BARs"),
+    "value": ("Int64", "its value"),
+    "meaning": ("string", "the value in words"),
+    "certainty": ("category", "derived from accesses, or assumed of a start that is not recorded"),
+    "clock": ("category", "of from_ns and to_ns"),
+    "from_ns": ("Int64", "time of the access that brought it about"),
+    "to_ns": ("Int64", "time of the access that ended it; missing at the end"),
+    **EVIDENCE,
+    "to_source": ("category", "the recording of the access that ended it"),
+    "to_offset": ("Int64", "byte offset of it"),
+    "to_line": ("Int64", "its line"),
+}
+
+PREDICTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "vm": ("string", "the VM's name"),
+    "boot": ("Int64", "epoch of the VM, from 1"),
+    "driver": ("string", "the driver, as recognised by what it did"),
+    "options": ("object", "the settings with which it does so, a list"),
+    "device": ("string", "the device that was tried, in words"),
+    "profile": ("string", "its lineage and version"),
+    "binds": ("boolean", "whether the driver attaches to it; missing where no source tells"),
+    "binds_because": ("string", "to what, and by which source"),
+    "verdict": ("string", "accepted, blacklisted, refused or unasked"),
+    "sentence": ("string", "the outcome of the handshake in words"),
+    "mask": ("Int64", "union of the mask bits asked for"),
+    "unplugs": ("object", "names of its bits, a list"),
+    "removes": ("object", "devices and back ends that go, a list"),
+    "pv": ("boolean", "whether PV drivers start afterwards; missing where no source tells"),
+    "parts_at": ("Int64", "index of the recorded step that goes otherwise; missing where none does"),
+    "next_boot": ("string", "what the guest meets when it starts again"),
+    "next_boot_certainty": ("string", "observed, documented, inferred or assumed"),
+    "notes": ("object", "what must be said about the device, a list"),
+    "certainty": ("category", "predicted"),
+    **EVIDENCE,
+}
+
 LEDGER: Final[Mapping[str, tuple[str, str]]] = {
     "source": ("string", "the recording"),
     "kind": ("category", "decoded, other, damaged, lost; read is their sum"),

@@ -9,9 +9,9 @@ profiles that nothing in the recording tells apart stay together, which is an an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from dissectors.qemu import era
 from dissectors.qemu.catalogue import Catalogue
@@ -59,6 +59,40 @@ class Candidate:
         return not self.against
 
 
+    def row(self) -> dict[str, Any]:
+        """The candidate for machines."""
+        def told(evidence: list[Evidence]) -> list[dict[str, Any]]:
+            return [asdict(one) for one in evidence]
+
+        return {
+            "profile": self.profile.name, "explains": self.explains, "agreed": self.agreed, "diverged": self.diverged,
+            "against": told(self.against), "for": told(self.favour),
+        }
+
+
+def reasons(candidates: Iterable[Candidate]) -> list[tuple[Evidence, list[Candidate]]]:
+    """Each profile that is shut out, under the evidence that shuts out most; evidence that adds nothing is left out."""
+    shut: dict[Evidence, list[Candidate]] = {}
+    for one in candidates:
+        for evidence in one.against:
+            shut.setdefault(evidence, []).append(one)
+    told: set[str] = set()
+    found = []
+    for evidence in sorted(shut, key=lambda one: (-len(shut[one]), one.line)):
+        fresh = [one for one in shut[evidence] if one.profile.name not in told]
+        if fresh:
+            found.append((evidence, fresh))
+            told |= {one.profile.name for one in fresh}
+    return found
+
+
+def best(candidates: Sequence[Candidate]) -> Profile:
+    """The newest of the profiles that fare best: upstream QEMU's before another lineage's."""
+    fewest = (not candidates[0].explains, candidates[0].diverged, len(candidates[0].against))
+    equals = [one.profile for one in candidates if (not one.explains, one.diverged, len(one.against)) == fewest]
+    return max(equals, key=lambda one: (one.lineage == "qemu", one.lineage == "kvm-xen", one.version))
+
+
 def _key(profile: Profile) -> tuple[object, ...]:
     return tuple(getattr(profile, name) for name in _ANSWERS)
 
@@ -98,7 +132,7 @@ class Fit:
                 self._agreed[number] += agrees
                 self._diverged[number] += not agrees
                 if not agrees and len(self._against[number]) < 5:
-                    said = sentence(replay.start.profile, judged)
+                    said = sentence(replay.start.profile, judged).replace(replay.start.profile.name, "this device")
                     self._against[number].append(_place(row.records[-1 if isinstance(row, Message) else 0], said))
             if self._looked < LOOKED_AT:
                 for record in row.records:

@@ -141,7 +141,7 @@ class States:
             if held[name].value != value:
                 yield self._ended(held[name], access)
                 held[name] = self._interval(access, name, value, "derived")
-            elif held[name].certainty == "assumed" and _assumed(before, name) and not _assumed(after, name):
+            elif name in _ASSUMED_AS and _assumed(before, name) and not _assumed(after, name):
                 held[name] = replace(held[name], certainty="derived")
 
     def _begin(self, held: dict[str, Interval], access: Access, standing: Standing) -> None:

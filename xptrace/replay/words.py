@@ -26,7 +26,7 @@ def because(profile: Profile, observed: Observed) -> str:
             return "this device has no blacklist, and no upstream QEMU release answers 0xd249"
         return "nothing that was observed, and no key that was given, blacklists this driver"
     if name == "magic" and observed.value == registers.MAGIC:
-        return "the driver was refused before" if profile.blacklist != "none" else ""
+        return "it refuses the build that was named, and has said so since" if profile.blacklist != "none" else ""
     if name == "magic":
         return "the platform device always answers one of its two magics: something else has this port"
     if name == "protocol_version":

@@ -152,7 +152,8 @@ def play(scenario: Path) -> Played:
             function = machine.functions[machine.platform if at is None else at]  # type: ignore[index]
             if len(machine.functions) > 1 and said["note"] == "":
                 continue
-            assert function.device is not None and function.log is not None
+            assert function.device is not None
+            assert function.log is not None
             done.compare("flags", number, function.device.flags, said["flags"])
             done.compare("product", number, function.device.product, said["product"])
             done.compare("log offset", number, len(function.log.held), said["logoff"])
