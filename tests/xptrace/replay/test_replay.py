@@ -72,7 +72,8 @@ def test_every_row_has_the_keys_of_decode_and_two_more(data: Path, xptrace: Run)
     log = data / "real-xen" / "all-events-handshake.txt"
     decoded = xptrace("decode", "-T", "jsonl", log)
     replayed = xptrace("replay", "--profile", "qemu-7.2", "-T", "jsonl", log)
-    said = [(row.pop("expected"), row.pop("agrees")) for row in (rows := replayed.rows)]
+    rows = replayed.rows
+    said = [(row.pop("expected"), row.pop("agrees")) for row in rows]
     assert rows == decoded.accesses
     assert [one for one, row in zip(said, rows, strict=True) if row["space"] == "pio"] == [
         (0x49D2, True), (1, True), (None, None), (None, None), (0x49D2, True), (None, None)]
