@@ -72,12 +72,11 @@ class Run:
 def diff(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
     """Run the command by itself, in this process."""
     parser = argparse.ArgumentParser()
-    command.add(parser.add_subparsers())
+    command.add(parser)
 
     def run(*arguments: str | Path) -> Run:
         capsys.readouterr()
-        parsed = parser.parse_args(["diff", *map(str, arguments)])
-        code = parsed.run(parsed)
+        code = command.run(parser.parse_args([*map(str, arguments)]))
         shown = capsys.readouterr()
         return Run(code, shown.out, shown.err)
 

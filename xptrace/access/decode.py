@@ -24,7 +24,8 @@ from xptrace.access.assembled import Assembled, Config
 from xptrace.access.attribution import Beginning, Vm, arrange
 from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
 from xptrace.access.messages import Line, decode_text
-from xptrace.access.rows import Access, Certainty, Message, Row
+from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row
+from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
 from xptrace.errors import XptraceError
 from xptrace.intake.ledger import Ledger
@@ -58,6 +59,10 @@ class Decoder:
 
     def rows(self, progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every access and message, in order; `progress` is told the bytes read so far."""
+        return (entry for entry in self.entries(progress) if not isinstance(entry, Event))
+
+    def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
+        """The rows, and between them the events of each VM's life, back ends and functions."""
         for source, name, interleaved in arrange(self._sources):
             ledger = Ledger(source.name)
             self.ledgers.append(ledger)
@@ -102,15 +107,16 @@ class _SourceDecoder:
         self._vms, self._ledger = vms, ledger
         self._streams: dict[tuple[str, int | str | None], Stream] = {}
         self._last: tuple[str, int | str | None] | None = None
-        self._held: deque[tuple[Row, Function | None]] = deque()
+        self._held: deque[tuple[Entry, Function | None]] = deque()
+        self._events: list[Event] = []
         self._latch: dict[str, int] = {}
-        self._ready: list[tuple[int, int, Row]] = []
+        self._ready: list[tuple[int, int, Entry]] = []
         self._sequence = itertools.count()
         for vm in vms.values():
             if vm.name == name or vm.name.startswith(f"{name}-"):
                 vm.entering = True
 
-    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Row]:
+    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
         line = 1
         for window in self._source.windows():
             yield from self._window(window, line)
@@ -127,7 +133,7 @@ class _SourceDecoder:
             self._put(row)
         yield from self._take(None)
 
-    def _window(self, window: Window, line: int) -> Iterator[Row]:
+    def _window(self, window: Window, line: int) -> Iterator[Entry]:
         found = hits(window, NEEDLES)
         needles = {needle.pattern: needle for vm in self._vms.values() for needle in vm.spaces.needles()}
         told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in found.items())
@@ -143,7 +149,7 @@ class _SourceDecoder:
                 else:
                     self._ledger.note(read)
 
-    def _in_order(self, record: Record) -> Iterator[Row]:
+    def _in_order(self, record: Record) -> Iterator[Entry]:
         """The rows that a record completes, after all that began before them, whatever thread they are of."""
         if len(self._streams) < 2:
             yield from self._record(record)
@@ -159,10 +165,10 @@ class _SourceDecoder:
         begun = [s.current.records[0].offset for s in self._streams.values() if s.current and s.current.records]
         yield from self._take(min(begun, default=record.offset + 1))
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: Entry) -> None:
         heapq.heappush(self._ready, (row.records[0].offset, next(self._sequence), row))
 
-    def _take(self, before: int | None) -> Iterator[Row]:
+    def _take(self, before: int | None) -> Iterator[Entry]:
         while self._ready and (before is None or self._ready[0][0] < before):
             yield heapq.heappop(self._ready)[2]
 
@@ -188,9 +194,11 @@ class _SourceDecoder:
         self._last = whole
         return self._streams.setdefault(whole, Stream())
 
-    def _record(self, record: Record) -> Iterator[Row]:
+    def _record(self, record: Record) -> Iterator[Entry]:
         vm = self._vm(record)
         event = record.event
+        if self._events and not any(stream.current for stream in self._streams.values()):
+            yield from self._release()
         if event == "xen_platform_log":
             vm.proven = True
             if not self._stream(vm, record).log(record):
@@ -201,6 +209,7 @@ class _SourceDecoder:
         elif (event.startswith(_OWN) and not event.startswith("xen_pv_mmio")) or event in _LIFE:
             self._ledger.decode(record)
             yield from self._life(vm, record)
+            self._note(vm, record)
         elif _plausible(record):
             for done in self._stream(vm, record).feed(record):
                 yield from self._assembled(vm, done)
@@ -210,7 +219,22 @@ class _SourceDecoder:
 
     # -- epochs
 
-    def _life(self, vm: Vm, record: Record) -> Iterator[Row]:
+    def _note(self, vm: Vm, record: Record) -> None:
+        """Keep an event until the access that it may be an effect of has been handed on."""
+        read = SIGNS.get(record.event)
+        sign = read(record) if read else None
+        if sign is not None:
+            topic, subject, said, value = sign
+            self._events.append(
+                Event(record.time_ns, record.clock, vm.name, vm.boot, topic, subject, said, value, [record])
+            )
+
+    def _release(self) -> Iterator[Entry]:
+        events, self._events = self._events, []
+        for event in events:
+            yield from self._emit(event, None)
+
+    def _life(self, vm: Vm, record: Record) -> Iterator[Entry]:
         event = record.event
         if event == "xen_map_portio_range" and record.integer("start_addr") == registers.PORTS.start:
             vm.proven = True
@@ -235,7 +259,7 @@ class _SourceDecoder:
             vm.next_boot(began)
         vm.began[vm.boot] = began
 
-    def _mapping(self, vm: Vm, record: Record) -> Iterator[Row]:
+    def _mapping(self, vm: Vm, record: Record) -> Iterator[Entry]:
         device = record.text("dev").decode("utf-8", "replace")  # up to QEMU 6.2 only a pointer
         bar, base, size = record.integer("bar"), record.integer("addr"), record.integer("size")
         slot = record.integer("slot")
@@ -258,7 +282,7 @@ class _SourceDecoder:
         if vm.used:  # BARs that go without a config write go by a reset
             vm.next_boot("reset")
 
-    def _enter(self, vm: Vm, record: Record) -> Iterator[Row]:
+    def _enter(self, vm: Vm, record: Record) -> Iterator[Entry]:
         """The first access of a source, or of another device model in the same one, may open a new boot."""
         changed = record.thread is not None and record.thread != vm.thread
         by_xen = "cpu_index" not in record.values or record.integer("cpu_index") == -1
@@ -271,23 +295,24 @@ class _SourceDecoder:
 
     # -- from assembled accesses to rows
 
-    def _flush(self, vm: Vm) -> Iterator[Row]:
+    def _flush(self, vm: Vm) -> Iterator[Entry]:
         for (name, _), stream in self._streams.items():
             if name == vm.name:
                 for done in stream.flush():
                     yield from self._assembled(vm, done)
 
-    def _finish(self) -> Iterator[Row]:
+    def _finish(self) -> Iterator[Entry]:
         for (name, _), stream in list(self._streams.items()):
             vm = self._vms[name]
             for done in stream.flush():
                 yield from self._assembled(vm, done)
+        yield from self._release()
         for row, function in self._held:
             if function is None or function.ours:
                 yield self._settle(row)
         self._held.clear()
 
-    def _assembled(self, vm: Vm, done: Assembled) -> Iterator[Row]:
+    def _assembled(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
         if done.address == CONFIG_ADDRESS and done.kind == "pio":
             if done.direction == "write" and done.size == 4 and done.value is not None:
                 self._latch[vm.name] = done.value
@@ -305,7 +330,7 @@ class _SourceDecoder:
         elif done.kind == "mmio":
             yield from self._memory(vm, done)
 
-    def _config(self, vm: Vm, done: Assembled, config: Config) -> Iterator[Row]:
+    def _config(self, vm: Vm, done: Assembled, config: Config) -> Iterator[Entry]:
         from dissectors.platform import config_space
 
         function = vm.spaces.function(config.function, config.device)
@@ -316,7 +341,7 @@ class _SourceDecoder:
         said = config_space.meaning(config.offset, done.size, done.direction, done.value, function.name)
         yield from self._access(vm, done, "pci-config", config.offset, said, 0, function)
 
-    def _port(self, vm: Vm, done: Assembled, address: int) -> Iterator[Row]:
+    def _port(self, vm: Vm, done: Assembled, address: int) -> Iterator[Entry]:
         size = done.size or 1
         for at, region in done.regions:
             vm.spaces.region(at, region)
@@ -332,7 +357,7 @@ class _SourceDecoder:
         said = registers.meaning(space, address - base, done.size, done.direction, done.value)
         yield from self._access(vm, done, space, address, said, base, function)
 
-    def _memory(self, vm: Vm, done: Assembled) -> Iterator[Row]:
+    def _memory(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
         function = None
         if done.address is None:
             function = vm.spaces.pvdevice()
@@ -354,14 +379,14 @@ class _SourceDecoder:
         said = f"{where}: {answer if done.direction == 'read' else 'ignored'}; address space for the driver"
         yield from self._access(vm, done, "bar1", done.address, said, base, function)
 
-    def _other(self, vm: Vm, done: Assembled) -> Iterator[Row]:
+    def _other(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
         if done.logs:
             yield from self._say(vm, done.logs, None)
 
     def _access(
         self, vm: Vm, done: Assembled, space: Space, address: int | None, said: str, base: int,
         function: Function | None,
-    ) -> Iterator[Row]:
+    ) -> Iterator[Entry]:
         first = done.records[0]
         if function is None or function.ours is not None:
             yield from self._enter(vm, first)
@@ -377,8 +402,9 @@ class _SourceDecoder:
         )
         yield from self._emit(access, function)
         yield from self._say(vm, done.logs, access)
+        yield from self._release()
 
-    def _say(self, vm: Vm, logs: list[Record], access: Access | None) -> Iterator[Row]:
+    def _say(self, vm: Vm, logs: list[Record], access: Access | None) -> Iterator[Entry]:
         certainty: Certainty = "observed"
         if access is not None:
             certainty = access.certainty
@@ -396,7 +422,7 @@ class _SourceDecoder:
             vm.used = True
             yield from self._emit(_message(vm, line, certainty), None)
 
-    def _emit(self, row: Row, function: Function | None) -> Iterator[Row]:
+    def _emit(self, row: Entry, function: Function | None) -> Iterator[Entry]:
         """Hand a row on, unless it, or one before it, waits for its function to become known."""
         unknown = function is not None and function.ours is None
         if not self._held and not unknown:
@@ -408,7 +434,7 @@ class _SourceDecoder:
             self._held.popleft()
             yield from self._drain()
 
-    def _drain(self) -> Iterator[Row]:
+    def _drain(self) -> Iterator[Entry]:
         while self._held:
             row, function = self._held[0]
             if function is not None and function.ours is None:
@@ -417,7 +443,7 @@ class _SourceDecoder:
             if function is None or function.ours:
                 yield self._settle(row)
 
-    def _settle(self, row: Row) -> Row:
+    def _settle(self, row: Entry) -> Entry:
         for record in row.records:
             self._ledger.decode(record)
         return row

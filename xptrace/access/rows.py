@@ -87,4 +87,39 @@ class Message:
         }
 
 
+Topic = Literal["frontend", "backend", "function", "life", "store"]
+"""What an event is about: a PV device's end, a PCI function, the device model's life, a node of xenstore."""
+
+
+@dataclass(slots=True)
+class Event:
+    """Something that happened to a VM beside its accesses.
+
+    `subject` is what it happened to (`vbd/768`, `00:07.0`, `runstate`, a xenstore path), `said` the state or value in
+    the recording's own words (a stranger's: to be escaped), `value` its number where it has one.
+    """
+
+    time_ns: int | None
+    clock: str | None
+    vm: str
+    boot: int
+    topic: Topic
+    subject: str
+    said: str
+    value: int | None
+    records: list[Record]
+    kind: Literal["event"] = "event"
+
+    def row(self) -> dict[str, Any]:
+        """The keys of an event, in order."""
+        first = self.records[0]
+        return {
+            "kind": "event", "time_ns": self.time_ns, "clock": self.clock, "vm": self.vm, "boot": self.boot,
+            "topic": self.topic, "subject": self.subject, "said": self.said, "value": self.value,
+            "source": first.source, "offset": first.offset, "line": first.line,
+        }
+
+
 Row = Access | Message
+Entry = Access | Message | Event
+"""A row, or an event between the rows."""

@@ -7,6 +7,8 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 import xptrace
 from xptrace.errors import XptraceError
@@ -19,10 +21,21 @@ EXIT_CODES = """exit codes:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line, as shell completion and the help page see it."""
-    from xptrace.cli import decode, diff, replay, state, summary, whatif
+COMMANDS: Final = {
+    "decode": "one line per access: time, VM, access, meaning",
+    "summary": "one line per VM and boot: driver, what was unplugged, verdict",
+    "replay": "each observed answer beside the model's; --fit: which device it was",
+    "state": "what the device held at one instant, or interval by interval",
+    "whatif": "the same guest on another device: who binds, who unplugs",
+    "diff": "where two negotiations part, whatever their timing",
+    "generate": "a recording of a modelled driver on a modelled device",
+    "explain": "registers, products, profiles, drivers and mask bits in words",
+}
+"""Every command with what it is for; a module of its name in this room declares its arguments and runs it."""
 
+
+def parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The command line; only the arguments of the chosen command are declared, or of all where none is."""
     top = argparse.ArgumentParser(
         prog="xptrace",
         description="Decode what a Xen guest and its device model settled over the platform PCI device.",
@@ -31,14 +44,21 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"xptrace {xptrace.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (decode, summary, replay, state, whatif, diff):
-        command.add(commands)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose)
+        if chosen in (None, name):
+            module = import_module(f"xptrace.cli.{name}")
+            command.description = module.__doc__
+            module.add(command)
+            command.set_defaults(run=module.run)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    chosen = next((word for word in words if not word.startswith("-")), "")
+    arguments = parser(chosen).parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped, not refused
             stream.reconfigure(errors="backslashreplace")

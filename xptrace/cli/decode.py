@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from dissectors.platform.registers import NAMES
 from xptrace.access.decode import Decoder
@@ -17,10 +16,8 @@ from xptrace.views.moment import Limit
 from xptrace.views.terminal import Text
 
 
-def add(commands: Any) -> None:
-    """Declare the command."""
-    command = commands.add_parser("decode", help="one line per access: time, VM, access, meaning",
-                                  description=__doc__)
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     common.add_inputs(command)
     show = command.add_argument_group("what to show")
     show.add_argument("--vm", action="append", metavar="NAME", help="only this VM (may be given again)")
@@ -37,7 +34,6 @@ def add(commands: Any) -> None:
     form.add_argument("--all", action="store_true", help="in text, every byte of a message too")
     form.add_argument("-V", dest="verbose", action="store_true", help="in text, each access with fields and records")
     form.add_argument("-x", dest="hexdump", action="store_true", help="in text, the records' bytes in hexadecimal")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

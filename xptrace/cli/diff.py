@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from xptrace.access.decode import Decoder
 from xptrace.cli import common
@@ -16,10 +15,9 @@ from xptrace.views.difference import difference_lines
 _EXIT_CODES = "exit codes: 0, both are the same; 1, they differ; 2, a side cannot be read or has no negotiation"
 
 
-def add(commands: Any) -> None:
-    """Declare the command."""
-    command = commands.add_parser("diff", help="where two negotiations part, whatever their timing",
-                                  description=__doc__, epilog=_EXIT_CODES)
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.epilog = _EXIT_CODES
     command.add_argument("a", metavar="A", help="a recording, plain or compressed; - is stdin")
     command.add_argument("b", metavar="B", nargs="?", help="the other one; missing, another VM or boot of A")
     command.add_argument("--trace-events", action="append", default=[], metavar="FILE",
@@ -33,7 +31,6 @@ def add(commands: Any) -> None:
     which.add_argument("--boot-b", type=int, metavar="NUMBER", help="this boot of B")
     which.add_argument("--all", action="store_true", help="accesses to config space and BAR1 as well")
     command.add_argument("-T", dest="format", choices=("text", "jsonl"), default="text")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,10 +19,8 @@ REPLAY_KEYS = (*KEYS, "expected", "agrees")
 """The keys of a replayed row, in order."""
 
 
-def add(commands: Any) -> None:
-    """Declare the command."""
-    command = commands.add_parser("replay", help="each observed answer beside the model's; --fit: which device it was",
-                                  description=__doc__)
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     common.add_inputs(command)
     device.add_device(command)
     command.add_argument("--vm", action="append", metavar="NAME", help="only this VM (may be given again)")
@@ -32,7 +30,6 @@ def add(commands: Any) -> None:
     command.add_argument("-T", dest="format", choices=("text", "jsonl", "csv", "fields"), default="text")
     command.add_argument("-e", dest="fields", action="append", default=[], metavar="FIELD[,FIELD]",
                          help=f"fields for -T fields: {', '.join(REPLAY_KEYS)}")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -21,12 +21,11 @@ from xptrace.views.moment import Limit
 _LINE = re.compile(r"line:(\d{1,18})$")
 
 
-def add(commands: Any) -> None:
-    """Declare the command."""
-    command = commands.add_parser(
-        "state", help="what the device held at one instant, or interval by interval", description=__doc__,
-        epilog="--at takes 2026-11-23T04:05:29Z, 04:05:29, seconds since 1970, or line:N of the recording; without it, "
-               "the state at the end is shown.",
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.epilog = (
+        "--at takes 2026-11-23T04:05:29Z, 04:05:29, seconds since 1970, or line:N of the recording; without it, "
+        "the state at the end is shown."
     )
     common.add_inputs(command)
     device.add_device(command)
@@ -34,7 +33,6 @@ def add(commands: Any) -> None:
     command.add_argument("--vm", metavar="NAME", help="this VM; needed where there are several")
     command.add_argument("--all", action="store_true", help="every interval of every register instead")
     command.add_argument("-T", dest="format", choices=("text", "jsonl", "csv"), default="text")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

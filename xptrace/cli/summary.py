@@ -14,13 +14,10 @@ from xptrace.negotiation.summary import KEYS, Summary
 from xptrace.views.terminal import summary_lines
 
 
-def add(commands: Any) -> None:
-    """Declare the command."""
-    command = commands.add_parser("summary", help="one line per VM and boot: driver, what was unplugged, verdict",
-                                  description=__doc__)
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     common.add_inputs(command)
     command.add_argument("-T", dest="format", choices=("text", "jsonl", "csv"), default="text")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

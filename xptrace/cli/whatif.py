@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 from xptrace.access.decode import Decoder
 from xptrace.cli import common, device
@@ -19,16 +18,13 @@ from xptrace.exports import lines
 from xptrace.replay.whatif import KEYS, Negotiations, Prediction, predict, variants_of
 
 
-def add(commands: Any) -> None:
-    """Declare the command."""
-    command = commands.add_parser("whatif", help="the same guest on another device: who binds, who unplugs",
-                                  description=__doc__)
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     common.add_inputs(command)
     device.add_device(command)
     command.add_argument("--vm", action="append", metavar="NAME", help="only this VM (may be given again)")
     command.add_argument("--boot", type=int, metavar="N", help="only this boot")
     command.add_argument("-T", dest="format", choices=("text", "jsonl"), default="text")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,114 @@
+"""Signs of life: what a device model's other events say of its VM, beside the accesses of the guest.
+
+Law: hw/xen/xen-bus.c and xen_devconfig.c of QEMU (PV back ends and their states), xen/include/public/io/xenbus.h (the
+states' numbers), hw/xen/xen-hvm-common.c (functions that the hypervisor hands to the device model), system/runstate.c::
+
+    xen_device_frontend_state type: xen-disk name: 768 -> XenbusStateConnected
+    xen_unmap_pcidev id: 0 bdf: 00.07.00
+    runstate_set current_run_state 6 (prelaunch) new_state 9 (running)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from dissectors.record import Record
+from xptrace.access.rows import Topic
+
+XENBUS_STATES: Final = (
+    "Unknown", "Initialising", "InitWait", "Initialised", "Connected", "Closing", "Closed", "Reconfiguring",
+    "Reconfigured",
+)
+"""The word of each state by its number: xen/include/public/io/xenbus.h."""
+CONNECTED: Final = XENBUS_STATES.index("Connected")
+_KINDS: Final = {
+    "xen-disk": "vbd", "xen-cdrom": "vbd", "xen-block": "vbd", "xen-net-device": "vif", "xen-console": "console",
+}
+_STATE_NODE: Final = re.compile(
+    r"(?:/local/domain/\d+/)?(?P<end>device|backend)/(?P<kind>\w+)/(?:(?P<domain>\d+)/)?(?P<id>\d+)/state$"
+)
+_BACKEND_KINDS: Final = {"qdisk": "vbd", "vbd3": "vbd", "qnic": "vif"}
+
+Sign = tuple[Topic, str, str, int | None]
+"""(topic, subject, what is said, a number where there is one)."""
+
+
+def state_of(word: str) -> int | None:
+    """The number of a state from its word, with or without the enumeration's prefix, or from its digit."""
+    word = word.removeprefix("XenbusState")
+    if word.isdigit():
+        return int(word) if int(word) < len(XENBUS_STATES) else None
+    return XENBUS_STATES.index(word) if word in XENBUS_STATES else None
+
+
+def _text(record: Record, name: str) -> str:
+    return record.text(name).decode("utf-8", "replace")
+
+
+def _device_state(topic: Topic) -> Callable[[Record], Sign | None]:
+    def read(record: Record) -> Sign | None:
+        kind, word = _text(record, "type"), _text(record, "state")
+        state = state_of(word)
+        subject = f"{_KINDS.get(kind, kind)}/{_text(record, 'name')}"
+        return topic, subject, word.removeprefix("XenbusState"), state
+
+    return read
+
+
+def _net_state(record: Record) -> Sign | None:
+    state = record.integer("state")
+    if state is None or not 0 <= state < len(XENBUS_STATES):
+        return None
+    return "frontend", f"vif/{_text(record, 'dev')}", XENBUS_STATES[state], state
+
+
+def _node(record: Record) -> Sign | None:
+    """A node of xenstore; a state of a PV device is told as such."""
+    path, value = _text(record, "path"), _text(record, "value")
+    found = _STATE_NODE.search(path)
+    state = state_of(value.strip()) if found else None
+    if found is None or state is None:
+        return "store", path, value, None
+    kind = _BACKEND_KINDS.get(found["kind"], found["kind"])
+    topic: Topic = "frontend" if found["end"] == "device" else "backend"
+    return topic, f"{kind}/{found['id']}", XENBUS_STATES[state], state
+
+
+def _function(said: str) -> Callable[[Record], Sign | None]:
+    def read(record: Record) -> Sign | None:
+        bus, slot, function = (record.integer(name) for name in ("bus", "dev", "func"))
+        if bus is None or slot is None or function is None:
+            return None
+        return "function", f"{bus:02x}:{slot:02x}.{function}", said, bus << 8 | slot << 3 | function
+
+    return read
+
+
+def _life(said: str) -> Callable[[Record], Sign | None]:
+    return lambda _record: ("life", "device model", said, None)
+
+
+def _runstate(record: Record) -> Sign | None:
+    said = _text(record, "new_state_str") or str(record.integer("new_state"))
+    return "life", "runstate", said, record.integer("new_state")
+
+
+def _gone(record: Record) -> Sign | None:
+    return "life", "domain", _text(record, "action"), record.integer("xen_domid")
+
+
+SIGNS: Final[dict[str, Callable[[Record], Sign | None]]] = {
+    "xen_device_frontend_state": _device_state("frontend"),
+    "xen_device_backend_state": _device_state("backend"),
+    "xen_netdev_frontend_changed": _net_state,
+    "xs_node_vprintf": _node, "xs_node_vscanf": _node, "xs_node_read": _node,
+    "xen_map_pcidev": _function("mapped"), "xen_unmap_pcidev": _function("unmapped"),
+    "xen_ioreq_server_create": _life("created"), "xen_ioreq_server_destroy": _life("destroyed"),
+    "kvm_xen_soft_reset": _life("soft reset"), "qemu_system_reset_request": _life("reset requested"),
+    "system_reset": _life("reset"), "qemu_system_shutdown_request": _life("shutdown requested"),
+    "qemu_system_powerdown_request": _life("powerdown requested"), "runstate_set": _runstate,
+    "destroy_hvm_domain_action": _gone,
+}
+"""QEMU's event to what it says; None where a record of it says nothing that is understood."""
