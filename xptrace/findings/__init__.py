@@ -1,0 +1,1 @@
+"""What went wrong, named: one small rule for each anomaly, with its severity, sentence, advice and proof."""

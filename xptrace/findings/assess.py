@@ -1,0 +1,125 @@
+"""Every rule over every boot: what was found, worst first, and what could not be assessed.
+
+Law: `xptrace.findings.rule`. A rule that needs evidence which the recording of a boot does not hold is not run on it,
+and is reported as not assessable; a rule that fails is a defect of ours, and is not hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Final
+
+from xptrace.access.decode import Decoder
+from xptrace.access.rows import Entry, Event
+from xptrace.findings import rules
+from xptrace.findings.rule import PATIENCE_NS, RULES, SEVERITIES, Certainty, Context, Hit, Rule, Severity
+from xptrace.model.profile import Profile
+from xptrace.negotiation.story import Place, Stories, Story
+from xptrace.replay.fit import Fit
+
+KEYS: Final = ("rule", "severity", "vm", "boot", "sentence", "advice", "law", "certainty", "evidence")
+"""The keys of a finding, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One anomaly in one boot, with everything that a report needs to say of it."""
+
+    rule: Rule
+    vm: str
+    boot: int
+    severity: Severity
+    sentence: str
+    certainty: Certainty
+    evidence: tuple[Place, ...]
+
+    def row(self) -> dict[str, Any]:
+        """The keys of a finding, in order."""
+        return {
+            "rule": self.rule.id, "severity": self.severity, "vm": self.vm, "boot": self.boot,
+            "sentence": self.sentence, "advice": self.rule.advice, "law": self.rule.law, "certainty": self.certainty,
+            "evidence": [
+                {"source": place.source, "offset": place.offset, "line": place.line} for place in self.evidence
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Unassessed:
+    """A rule that could not be assessed for a boot, and the evidence that was missing."""
+
+    rule: Rule
+    vm: str
+    boot: int
+    missing: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Assessment:
+    """What came out of a case: stories, findings (worst first), and what could not be assessed."""
+
+    stories: list[Story]
+    context: Context
+    findings: list[Finding] = field(default_factory=list)
+    unassessed: list[Unassessed] = field(default_factory=list)
+
+    @property
+    def worst(self) -> Severity | None:
+        """The worst severity that was found."""
+        return self.findings[0].severity if self.findings else None
+
+
+def all_rules() -> Mapping[str, Rule]:
+    """Every rule of our own; the modules that declare them are read now."""
+    for module in iter_modules(rules.__path__):
+        import_module(f"{rules.__name__}.{module.name}")
+    return dict(sorted(RULES.items()))
+
+
+def examine(
+    decoder: Decoder, *, book: Mapping[str, Rule] | None = None, patience_ns: int = PATIENCE_NS,
+    progress: Callable[[int], None] | None = None, vms: Iterable[str] = (),
+) -> Assessment:
+    """Read everything, and run every rule over every boot. `vms` chooses; by default all are examined."""
+    stories, fits, wanted = Stories(decoder.vms), dict[str, Fit](), set(vms)
+    for entry in stories.watch(_chosen(decoder.entries(progress), wanted)):
+        if not isinstance(entry, Event):
+            fit = fits.get(entry.vm)
+            if fit is None:
+                fit = fits[entry.vm] = Fit(decoder.vms, decoder.catalogue)
+            fit.take((entry,))
+    devices: dict[str, list[Profile]] = {
+        name: [one.profile for one in fit.candidates() if one.explains] for name, fit in fits.items()
+    }
+    context = Context(stories.found, devices, patience_ns)
+    return assess(context, all_rules() if book is None else book)
+
+
+def _chosen(entries: Iterable[Entry], vms: set[str]) -> Iterator[Entry]:
+    return (entry for entry in entries if not vms or entry.vm in vms)
+
+
+def assess(context: Context, book: Mapping[str, Rule]) -> Assessment:
+    """Run these rules over the boots of a context."""
+    done = Assessment(list(context.stories), context)
+    for story in context.stories:
+        for one in book.values():
+            missing = tuple(sorted(need for need in one.needs if need not in story.evidence))
+            if missing or one.unassessed:
+                done.unassessed.append(Unassessed(one, story.vm, story.boot, missing or (one.unassessed,)))
+                continue
+            done.findings += [_finding(one, story, hit) for hit in one.check(story, context)]
+    done.findings.sort(key=lambda found: (SEVERITIES.index(found.severity), found.vm, found.boot, found.rule.id))
+    return done
+
+
+def _finding(one: Rule, story: Story, hit: Hit) -> Finding:
+    return Finding(one, story.vm, story.boot, hit.severity or one.severity, hit.sentence, hit.certainty, hit.evidence)
+
+
+def of_boot(findings: Sequence[Finding], story: Story) -> list[Finding]:
+    """The findings of one boot, worst first."""
+    return [found for found in findings if (found.vm, found.boot) == (story.vm, story.boot)]
