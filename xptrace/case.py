@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 import pandas as pd
 
 from xptrace.access.decode import Decoder
-from xptrace.access.rows import Access
+from xptrace.access.rows import Access, Message
 from xptrace.errors import XptraceError
 from xptrace.frames import schema
 from xptrace.frames.build import Columns
-from xptrace.negotiation.summary import Summary
+from xptrace.negotiation.story import Stories, Story
+from xptrace.negotiation.summary import complete, summary_row
 from xptrace.replay.columns import Interned
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 class _Tables(NamedTuple):
     accesses: pd.DataFrame
     messages: pd.DataFrame
+    events: pd.DataFrame
     summary: pd.DataFrame
     ledger: pd.DataFrame
     interned: Interned
+    stories: list[Story]
 
 
 class Case:
@@ -46,17 +49,22 @@ class Case:
     def _tables(self) -> _Tables:
         accesses, messages = Columns(schema.ACCESSES), Columns(schema.MESSAGES)
         negotiations, accounts = Columns(schema.SUMMARY), Columns(schema.LEDGER)
-        summary, interned = Summary(), Interned()
-        for row in summary.watch(self._decoder.rows()):
-            (accesses if isinstance(row, Access) else messages).append(row.row())
-            if isinstance(row, Access):
-                interned.add(row)
-        for found in summary.rows(self._decoder.vms.values()):
-            negotiations.append(found)
+        events = Columns(schema.EVENTS)
+        stories, interned = Stories(self._decoder.vms), Interned()
+        for entry in stories.watch(self._decoder.entries()):
+            if isinstance(entry, Access):
+                accesses.append(entry.row())
+                interned.add(entry)
+            else:
+                (messages if isinstance(entry, Message) else events).append(entry.row())
+        told = complete(stories, self._decoder.vms.values())
+        for story in told:
+            negotiations.append(summary_row(story))
         for ledger in self._decoder.ledgers:
             for kind, size, lines in ledger.rows():
                 accounts.append({"source": ledger.source, "kind": kind, "bytes": size, "lines": lines})
-        return _Tables(accesses.frame(), messages.frame(), negotiations.frame(), accounts.frame(), interned)
+        return _Tables(accesses.frame(), messages.frame(), events.frame(), negotiations.frame(), accounts.frame(),
+                       interned, told)
 
     @property
     def accesses(self) -> pd.DataFrame:
@@ -69,8 +77,18 @@ class Case:
         return self._tables.messages
 
     @property
+    def events(self) -> pd.DataFrame:
+        """One row an event of a VM's life, of a PV device's state, of a PCI function or of a node of xenstore."""
+        return self._tables.events
+
+    @property
+    def negotiations(self) -> pd.DataFrame:
+        """One row a VM and boot: the driver, its phases and how long they took, the verdict."""
+        return self._tables.summary
+
+    @property
     def summary(self) -> pd.DataFrame:
-        """One row a VM and boot."""
+        """The negotiations, by their older name."""
         return self._tables.summary
 
     @property

@@ -1,4 +1,4 @@
-"""``xptrace summary``: one line per VM and boot, with what was settled."""
+"""``xptrace summary``: one line per VM and boot, with what was settled, worst first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from xptrace.access.decode import Decoder
 from xptrace.cli import common
 from xptrace.exports import lines
-from xptrace.negotiation.summary import KEYS, Summary
+from xptrace.negotiation.story import Stories
+from xptrace.negotiation.summary import KEYS, complete, summary_row, worst_first
 from xptrace.views.terminal import summary_lines
 
 
@@ -23,9 +24,9 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     decoder = Decoder(arguments.files, arguments.trace_events)
-    summary = Summary()
-    deque(summary.watch(decoder.rows(common.progress())), maxlen=0)
-    rows = summary.rows(decoder.vms.values())
+    stories = Stories(decoder.vms)
+    deque(stories.watch(decoder.entries(common.progress())), maxlen=0)
+    rows = [summary_row(story) for story in worst_first(complete(stories, decoder.vms.values()))]
     common.write(_lines(rows, arguments), arguments.output)
     return common.close(decoder, full=arguments.ledger)
 

@@ -57,6 +57,28 @@ SUMMARY: Final[Mapping[str, tuple[str, str]]] = {
     "started_ns": ("Int64", "time of the first probe"),
     "duration_ns": ("Int64", "from there to the last unplug, or to the last step where there was none"),
     "verdict": ("string", "how it ended, in words"),
+    "id": ("string", "the negotiation's name, VM#boot"),
+    "code": ("category", "how it ended: a code of xptrace.negotiation.verdict.CODES"),
+    "epoch": ("category", "how the boot began: process, reset or migration; missing where it is not shown"),
+    "model": ("category", "the driver model that explains most of its steps"),
+    "confidence": ("category", "certain, open (several models explain all), partial, none"),
+    "alternatives": ("object", "other driver models that explain as much, a list"),
+    "state": ("category", "the state that the negotiation ended in"),
+    "probe_ns": ("Int64", "from the first read of the magic to the protocol version"),
+    "naming_ns": ("Int64", "from there to the build number"),
+    "verdict_ns": ("Int64", "from there to the second read of the magic"),
+    "decision_ns": ("Int64", "from there to the first mask"),
+    "unplug_ns": ("Int64", "from the first mask to the last"),
+    "handover_ns": ("Int64", "from the last mask until PV disks and NICs were connected"),
+}
+
+EVENTS: Final[Mapping[str, tuple[str, str]]] = {
+    **_WHEN_AND_WHOSE,
+    "topic": ("category", "frontend, backend, function, life or store"),
+    "subject": ("string", "what it happened to: vbd/768, 00:07.0, runstate, a path of xenstore"),
+    "said": ("string", "the state or value in the recording's words; untrusted"),
+    "value": ("Int64", "its number, where it has one"),
+    **EVIDENCE,
 }
 
 REPLAY: Final[Mapping[str, tuple[str, str]]] = {

@@ -19,7 +19,8 @@ from typing import Any, Final, Literal
 from dissectors.platform import registers
 from dissectors.platform.registers import Direction, Register, Space
 from xptrace.access.rows import Access, Certainty, Message, Row
-from xptrace.negotiation.summary import Negotiation
+from xptrace.negotiation.story import Story, tell
+from xptrace.negotiation.verdict import verdict
 
 Status = Literal["same", "changed", "only-a", "only-b"]
 
@@ -221,7 +222,7 @@ def choose(
         elif current.settled.boot > row.boot:  # of a boot that ended without a probe
             continue
         current.take(row)
-        if current.settled.begun:
+        if current.begun:
             chosen = current
             undecided.clear()
     return chosen.side() if chosen is not None else None
@@ -231,24 +232,29 @@ class _Boot:
     """One boot of one VM while its rows pass by."""
 
     def __init__(self, row: Row, *, every: bool) -> None:
-        self.settled = Negotiation(row.vm, row.boot)
+        self.settled = Story(row.vm, row.boot)
+        self._began = False
         self._every = every
         self._source = row.records[0].source
         self._clock: str | None = None
         self._steps: list[Step] = []
 
+    @property
+    def begun(self) -> bool:
+        """Whether anybody has probed the device by now."""
+        return self._began
+
     def take(self, row: Row) -> None:
-        if isinstance(row, Access):
-            begun = self.settled.begun
-            self.settled.access(row)
-            if self.settled.begun and not begun:
-                self._clock = row.clock
+        tell(self.settled, row)
+        if not self._began and isinstance(row, Access) and row.space in ("pio", "bar0") and self.settled.begun:
+            self._began, self._clock = True, row.clock
         _take(self._steps, row, self._every)
 
     def side(self) -> Side:
         told = self.settled
+        started = told.handshake[0].at.time_ns if told.begun else None
         return Side(
-            told.vm, told.boot, self._source, tuple(self._steps), told.started_ns, self._clock, told.verdict
+            told.vm, told.boot, self._source, tuple(self._steps), started, self._clock, verdict(told).sentence
         )
 
 

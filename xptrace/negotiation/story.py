@@ -223,6 +223,11 @@ class Story:
         return answers[-1] == MAGIC_BLACKLISTED if answers else None
 
     @property
+    def handshake(self) -> list[Step]:
+        """The steps by which somebody probes the device, names itself, or asks it for anything."""
+        return [step for step in self.steps if step.register in _HANDSHAKE or step.mask is not None]
+
+    @property
     def begun(self) -> bool:
         """Whether anybody probed the device or asked it for anything."""
         return any(step.register in _HANDSHAKE or step.mask is not None for step in self.steps)
@@ -311,19 +316,24 @@ class Stories:
         story = self._found.get((entry.vm, entry.boot))
         if story is None:
             story = self._found[entry.vm, entry.boot] = Story(entry.vm, entry.boot)
-        record = entry.records[-1] if isinstance(entry, Message) else entry.records[0]
-        at = Moment(entry.time_ns, entry.clock, Place.of(record))
-        story.first = story.first or at
-        story.last = at
-        if at.time_ns is not None:
-            story.evidence.add("time")
-        if isinstance(entry, Access):
-            _access(story, entry, at)
-        elif isinstance(entry, Message):
-            story.evidence.add("messages")
-            _keep(story, "lines", story.lines, Line(entry.text, entry.complete, at))
-        else:
-            _event(story, entry, at)
+        tell(story, entry)
+
+
+def tell(story: Story, entry: Entry) -> None:
+    """Add to a story what one entry of its boot tells."""
+    record = entry.records[-1] if isinstance(entry, Message) else entry.records[0]
+    at = Moment(entry.time_ns, entry.clock, Place.of(record))
+    story.first = story.first or at
+    story.last = at
+    if at.time_ns is not None:
+        story.evidence.add("time")
+    if isinstance(entry, Access):
+        _access(story, entry, at)
+    elif isinstance(entry, Message):
+        story.evidence.add("messages")
+        _keep(story, "lines", story.lines, Line(entry.text, entry.complete, at))
+    else:
+        _event(story, entry, at)
 
 
 def _keep(story: Story, kind: str, kept: list[Fact], fact: Fact) -> None:
