@@ -18,6 +18,7 @@ from xptrace.negotiation.summary import complete, summary_row
 from xptrace.replay.columns import Interned
 
 if TYPE_CHECKING:
+    from xptrace.findings.assess import Assessment
     from xptrace.replay.device import Properties
     from xptrace.replay.fit import Candidate
     from xptrace.replay.replay import Start
@@ -95,6 +96,21 @@ class Case:
     def ledger(self) -> pd.DataFrame:
         """The account of every byte and line read."""
         return self._tables.ledger
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """One row an anomaly, worst first, with its proof."""
+        columns = Columns(schema.FINDINGS)
+        for found in self.assessment.findings:
+            columns.append(found.row())
+        return columns.frame()
+
+    @cached_property
+    def assessment(self) -> Assessment:
+        """Every rule over every boot: findings, what could not be assessed, and the facts of each boot."""
+        from xptrace.findings.assess import examine
+
+        return examine(self._again())
 
     # -- the model
 

@@ -16,6 +16,7 @@ from xptrace.errors import XptraceError
 EXIT_CODES = """exit codes:
   0  done, and there was something to show
   1  nothing of this traffic was found; replay: something disagrees; diff: something differs
+  10 to 13  check: the worst finding is info, low, medium, high
   2  a wrong argument, or an input that cannot be read
   130  interrupted
 """
@@ -24,6 +25,7 @@ EXIT_CODES = """exit codes:
 COMMANDS: Final = {
     "decode": "one line per access: time, VM, access, meaning",
     "summary": "one line per VM and boot: driver, what was unplugged, verdict",
+    "check": "what went wrong, worst first, with the bytes that prove it",
     "replay": "each observed answer beside the model's; --fit: which device it was",
     "state": "what the device held at one instant, or interval by interval",
     "whatif": "the same guest on another device: who binds, who unplugs",

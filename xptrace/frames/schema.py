@@ -72,6 +72,18 @@ SUMMARY: Final[Mapping[str, tuple[str, str]]] = {
     "handover_ns": ("Int64", "from the last mask until PV disks and NICs were connected"),
 }
 
+FINDINGS: Final[Mapping[str, tuple[str, str]]] = {
+    "rule": ("category", "A01 to A52, or a user's own"),
+    "severity": ("category", "high, medium, low or info"),
+    "vm": ("category", "the VM's name"),
+    "boot": ("Int64", "epoch of the VM, from 1"),
+    "sentence": ("string", "what was found, in words; may quote the guest"),
+    "advice": ("string", "what to do"),
+    "law": ("string", "the document or source that the rule rests on"),
+    "certainty": ("category", "observed, derived or assumed"),
+    "evidence": ("object", "the proof: a list of source, offset and line"),
+}
+
 EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     **_WHEN_AND_WHOSE,
     "topic": ("category", "frontend, backend, function, life or store"),

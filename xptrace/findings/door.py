@@ -1,0 +1,120 @@
+"""Users' own rules, by the same door as ours: a Python file that declares them, or a TOML file for simple ones.
+
+A Python file does what ours do (`from xptrace.findings.rule import Hit, places, rule`). A TOML file says what to look
+for in the steps of a negotiation or in the lines of the guest's log, and what to say of it::
+
+    [[rule]]
+    id = "U01"
+    severity = "medium"
+    title = "a driver that is not ours"
+    register = "product_number"
+    not_value = [3, 0xffff]
+    sentence = "{id}: product {value} is not on our list"
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from dissectors.platform.registers import NAMES
+from xptrace.errors import XptraceError
+from xptrace.findings.rule import RULES, Context, Hit, Rule, Severity, places
+from xptrace.negotiation.story import Evidence, Line, Step, Story
+
+_KNOWN: Final = {
+    "id", "severity", "title", "why", "advice", "law", "sentence", "register", "direction", "value", "not_value", "mask",
+    "text", "at_least",
+}
+
+
+def book_with(own: Mapping[str, Rule], files: Sequence[str]) -> dict[str, Rule]:
+    """Our rules and those of the user's files; raises XptraceError, in one line, for a file that cannot be used."""
+    book = dict(own)
+    for file in files:
+        for one in _toml(file) if file.endswith(".toml") else _python(file):
+            if one.id in book:
+                raise XptraceError(f"{file}: there is a rule {one.id} already: {book[one.id].title}")
+            book[one.id] = one
+    return book
+
+
+def _python(file: str) -> list[Rule]:
+    before = set(RULES)
+    spec = importlib.util.spec_from_file_location(f"xptrace_rules_{Path(file).stem}", file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise XptraceError(f"{file}: is neither a Python file nor a .toml file with rules")
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except Exception as error:  # noqa: BLE001  (whatever a user's file raises is told in one line)
+        raise XptraceError(f"{file}: {type(error).__name__}: {error}") from None
+    return [RULES.pop(number) for number in [*RULES] if number not in before]
+
+
+def _toml(file: str) -> list[Rule]:
+    try:
+        told = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise XptraceError(f"{file}: {error}") from None
+    tables = told.get("rule")
+    if not isinstance(tables, list) or not tables:
+        raise XptraceError(f"{file}: expected [[rule]] tables, found none")
+    return [_declared(file, table) for table in tables]
+
+
+def _declared(file: str, table: Mapping[str, Any]) -> Rule:
+    unknown = set(table) - _KNOWN
+    if unknown:
+        raise XptraceError(f"{file}: {sorted(unknown)[0]!r} is not known; there are: {', '.join(sorted(_KNOWN))}")
+    for needed in ("id", "severity", "title"):
+        if not isinstance(table.get(needed), str):
+            raise XptraceError(f"{file}: every rule needs {needed!r}")
+    if table["severity"] not in get_args(Severity):
+        raise XptraceError(f"{file}: severity {table['severity']!r}; there are: {', '.join(get_args(Severity))}")
+    if ("register" in table) == ("text" in table):
+        raise XptraceError(f"{file}: {table['id']}: a rule looks for a register or for a text")
+    if "register" in table and table["register"] not in NAMES:
+        raise XptraceError(f"{file}: no register {table['register']!r}; there are: {', '.join(NAMES)}")
+    needs: frozenset[Evidence] = frozenset({"messages"} if "text" in table else {"ports"})
+
+    def check(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
+        yield from _hits(table, story)
+
+    check.__doc__ = str(table.get("why") or table["title"])
+    return Rule(table["id"], table["severity"], table["title"], str(table.get("law", "a rule of this house")),
+                str(table.get("advice", "")), needs, check)
+
+
+def _hits(table: Mapping[str, Any], story: Story) -> Iterator[Hit]:
+    found: list[Step | Line] = []
+    if "text" in table:
+        pattern = re.compile(str(table["text"]))
+        found += [line for line in story.lines if pattern.search(line.text)]
+    else:
+        found += [step for step in story.steps if _is_meant(table, step)]
+    if len(found) < int(table.get("at_least", 1)):
+        return
+    first = found[0]
+    value = first.value if isinstance(first, Step) else None
+    text = first.text if isinstance(first, Line) else ""
+    sentence = str(table.get("sentence", "{id}: " + str(table["title"])))
+    for name, word in (("{id}", story.id), ("{value}", str(value)), ("{text}", text), ("{count}", str(len(found)))):
+        sentence = sentence.replace(name, word)
+    yield Hit(sentence, places(*(one.at for one in found[:8])))
+
+
+def _is_meant(table: Mapping[str, Any], step: Step) -> bool:
+    if step.register != table["register"] or step.value is None:
+        return False
+    if table.get("direction", step.direction) != step.direction:
+        return False
+    value, refused = table.get("value", step.value), table.get("not_value", [])
+    wanted = value if isinstance(value, list) else [value]
+    return (
+        step.value in wanted and step.value not in (refused if isinstance(refused, list) else [refused])
+        and ("mask" not in table or bool(step.value & int(table["mask"])))
+    )
