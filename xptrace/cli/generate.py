@@ -1,7 +1,7 @@
 """``xptrace generate``: a recording that nobody made: a driver's model against a device's, in a form that QEMU writes.
 
-A recording is the same every time, byte for byte. It decodes to the accesses that were made, and replays on its own
-device without a divergence.
+It is the same every time, byte for byte; it decodes to the accesses that were made, and replays on its own device
+without a divergence.
 """
 
 from __future__ import annotations
@@ -9,15 +9,138 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from dissectors.qemu.writing import FORMS
 from xptrace.cli import common, device
 from xptrace.errors import XptraceError
-from xptrace.exports.history import EPOCHS, History, history, parse_epochs
-from xptrace.exports.recording import DEFAULT_EVENTS, EVENTS, GAP_NS, Recorder, form_for, release, releases_of, spelt
+from xptrace.exports.history import EPOCHS, Accessed, History, history, parse_epochs
+from xptrace.exports.recording import (
+    DEFAULT_EVENTS,
+    EVENTS,
+    GAP_NS,
+    START_NS,
+    Recorder,
+    form_for,
+    release,
+    releases_of,
+    spelt,
+)
 from xptrace.model.drivers import DRIVERS, declared, find_driver, parse_options
+from xptrace.model.effects import Aborted
+from xptrace.model.profile import Profile
 from xptrace.replay.device import named
 from xptrace.views.escape import printable
 from xptrace.views.moment import Limit
+
+PROFILE: Final = "qemu-10.2"
+"""The device unless told otherwise."""
+_OF_DAY: Final = re.compile(r"\d\d?:")
+_Given = TypeVar("_Given")
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    command = commands.add_parser(
+        "generate", help="a recording made of models: a driver on a device, in any form that QEMU writes",
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="epochs:\n" + "\n".join(f"  {name:<8} {about}" for name, about in EPOCHS.items()),
+    )
+    driver = command.add_argument_group("the driver")
+    driver.add_argument("--driver", metavar="NAME", help="which driver runs; --list names them")
+    driver.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                        help="what is set of the driver (may be given again)")
+    driver.add_argument("--epochs", default="boot", metavar="LIST",
+                        help="what happens, e.g. boot,migrate,reboot; by default it boots once")
+    device.add_device(command, otherwise=PROFILE)
+    form = command.add_argument_group("how it is recorded")
+    form.add_argument("--format", metavar="NAME",
+                      help="the form of its lines; by default the newest of QEMU's own log that has a time, where this "
+                           "release has one; qemu-log is that log as the release writes it unless told otherwise")
+    form.add_argument("--events", default=",".join(name for name in EVENTS if name in DEFAULT_EVENTS), metavar="LIST",
+                      help=f"classes of events, of {', '.join(EVENTS)}; by default %(default)s")
+    form.add_argument("--start", metavar="TIME", help="when it begins: 2026-11-23T04:05:29Z or seconds since 1970")
+    form.add_argument("--gap", type=int, default=GAP_NS // 1000, metavar="MICROSECONDS",
+                      help="from one access to the next; by default %(default)s")
+    command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
+    command.add_argument("--list", action="store_true", help="name the drivers with their options, and the formats")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    if arguments.list:
+        common.write(_listed(), arguments.output)
+        return 0
+    if arguments.driver is None:
+        raise XptraceError("generate needs --driver NAME; --list names them")
+    driver = _taken(find_driver, arguments.driver)
+    options = _taken(lambda given: parse_options(driver, given), arguments.option)
+    profile = named(arguments.profile or PROFILE)
+    recorder = Recorder(
+        profile=profile, form=_taken(lambda given: form_for(release(profile), given), arguments.format),
+        events=_events(arguments.events), start_ns=_start(arguments.start), gap_ns=_gap(arguments.gap),
+    )
+    epochs = _taken(parse_epochs, arguments.epochs)
+    found = history(driver, options, device.start(arguments, profile).machine(), epochs)
+    lines = _taken(lambda moments: list(recorder.lines(moments)), found.moments)
+    for note in _notes(profile, found):
+        print(f"xptrace: {note}", file=sys.stderr)
+    common.write((line.decode("utf-8").removesuffix("\n") for line in lines), arguments.output)
+    return 0
+
+
+_Argument = TypeVar("_Argument")
+
+
+def _taken(take: Callable[[_Argument], _Given], given: _Argument) -> _Given:
+    """What the models make of what the user gave; their complaint, which is one line, is the user's error."""
+    try:
+        return take(given)
+    except ValueError as error:
+        raise XptraceError(str(error)) from None
+
+
+def _events(text: str) -> frozenset[str]:
+    chosen = frozenset(word.strip() for word in text.split(","))
+    for word in chosen:
+        if word not in EVENTS:
+            raise XptraceError(f"no class of events {printable(word)!r}: there are {', '.join(EVENTS)}")
+    return chosen
+
+
+def _start(text: str | None) -> int:
+    if text is None:
+        return START_NS
+    if _OF_DAY.match(text):
+        raise XptraceError(f"--start: {printable(text)!r} is of no day: write 2026-11-23T04:05:29Z")
+    return Limit(text).time_ns
+
+
+def _gap(microseconds: int) -> int:
+    if microseconds < 0:
+        raise XptraceError(f"--gap: expected microseconds, found {microseconds}")
+    return microseconds * 1000
+
+
+def _notes(profile: Profile, found: History) -> Iterator[str]:
+    """What the recording does not say of itself."""
+    if profile.version != release(profile):
+        why = "traces nothing" if not profile.version else "has trace events that are not known"
+        yield f"{profile.name} {why}: the recording has the form of QEMU {spelt(release(profile))}"
+    for moment in found.moments:
+        if isinstance(moment, Accessed):
+            yield from (f"{effect.say()}; of this process, nothing comes after" for effect in moment.effects
+                        if isinstance(effect, Aborted))  # fmt: skip
+
+
+def _listed() -> Iterator[str]:
+    yield "drivers:"
+    for driver in DRIVERS:
+        yield f"  {driver.name:<18} {driver.title}"
+        for option in declared(driver.options):
+            yield f"    {option.name:<16} {option.about}: {option.form}"
+    yield "formats:"
+    for form in FORMS.values():
+        yield f"  {form.name:<18} {releases_of(form)}: {form.when}"

@@ -27,8 +27,8 @@ from xptrace.findings.rule import RULES, Context, Hit, Rule, Severity, places
 from xptrace.negotiation.story import Evidence, Line, Step, Story
 
 _KNOWN: Final = {
-    "id", "severity", "title", "why", "advice", "law", "sentence", "register", "direction", "value", "not_value", "mask",
-    "text", "at_least",
+    "id", "severity", "title", "why", "advice", "law", "sentence", "register", "direction", "value", "not_value",
+    "mask", "text", "at_least",
 }
 
 
@@ -69,7 +69,7 @@ def _toml(file: str) -> list[Rule]:
 def _declared(file: str, table: Mapping[str, Any]) -> Rule:
     unknown = set(table) - _KNOWN
     if unknown:
-        raise XptraceError(f"{file}: {sorted(unknown)[0]!r} is not known; there are: {', '.join(sorted(_KNOWN))}")
+        raise XptraceError(f"{file}: {min(unknown)!r} is not known; there are: {', '.join(sorted(_KNOWN))}")
     for needed in ("id", "severity", "title"):
         if not isinstance(table.get(needed), str):
             raise XptraceError(f"{file}: every rule needs {needed!r}")

@@ -9,6 +9,7 @@ profiles that nothing in the recording tells apart stay together, which is an an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -27,8 +28,8 @@ _ANSWERS: Final = (
     "revision", "class_code", "interrupt_pin", "identity_settable", "command_at_start",
 )
 """The fields of a profile that a guest can see in what it reads, or a log in its lines."""
-LOOKED_AT: Final = 20_000
-"""Records whose form is looked at; their form does not change in the middle of a recording often."""
+LOOKED_AT: Final = 500
+"""Records of each event whose form is looked at: it does not change in the middle of a recording often."""
 _ONLY_XEN: Final = ("handle_ioreq", "cpu_ioreq_")
 _NO_KVM: Final = ("cpu_in", "cpu_out")
 
@@ -119,13 +120,13 @@ class Fit:
         self._forms: dict[str, Evidence] = {}
         self._shut: dict[str, Evidence] = {}
         self._eras: dict[str, tuple[Evidence, frozenset[str]]] = {}
-        self._looked = 0
+        self._looked: Counter[str] = Counter()
 
     def take(self, rows: Iterable[Row]) -> None:
         """Replay the rows on every device that differs from the others in what can be seen."""
         for row in rows:
             for number, replay in enumerate(self._replays):
-                judged = next(iter(replay.rows((row,))))
+                judged = replay.row(row)
                 agrees = judged.judgement.agrees
                 if agrees is None:
                     continue
@@ -134,12 +135,12 @@ class Fit:
                 if not agrees and len(self._against[number]) < 5:
                     said = sentence(replay.start.profile, judged).replace(replay.start.profile.name, "this device")
                     self._against[number].append(_place(row.records[-1 if isinstance(row, Message) else 0], said))
-            if self._looked < LOOKED_AT:
-                for record in row.records:
+            for record in row.records:
+                if self._looked[record.event] < LOOKED_AT:
                     self._look(record)
 
     def _look(self, record: Record) -> None:
-        self._looked += 1
+        self._looked[record.event] += 1
         for found in (era.of_event(self._catalogue, record), era.of_line(record)):
             if found is None or found.sign in self._eras:
                 continue

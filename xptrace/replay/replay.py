@@ -110,23 +110,24 @@ class Replay:
 
     def rows(self, rows: Iterable[Row]) -> Iterator[Judged]:
         """Each row with the model's word on it, in order."""
-        for row in rows:
-            following = self._at(row.vm, row.boot)
-            if isinstance(row, Message):
-                yield Judged(row, self._message(following, row))
-                continue
-            if self.automaton.full:
-                self._begin_anew()
-            observed = observe(row)
-            before, after, _, judgement, effects = self.automaton.transitions[
-                self.automaton.step(following.state, observed)
-            ]
-            following.state = after
-            if effects:
-                effects = self._log(following, effects, row.time_ns)
-            elif row.value is None and row.direction == "write" and row.register in _LOG_REGISTERS:
-                following.gap = True
-            yield Judged(row, judgement, effects, before, after)
+        return map(self.row, rows)
+
+    def row(self, row: Row) -> Judged:
+        """One more row, with the model's word on it."""
+        following = self._at(row.vm, row.boot)
+        if isinstance(row, Message):
+            return Judged(row, self._message(following, row))
+        if self.automaton.full:
+            self._begin_anew()
+        before, after, _, judgement, effects = self.automaton.transitions[
+            self.automaton.step(following.state, observe(row))
+        ]
+        following.state = after
+        if effects:
+            effects = self._log(following, effects, row.time_ns)
+        elif row.value is None and row.direction == "write" and row.register in _LOG_REGISTERS:
+            following.gap = True
+        return Judged(row, judgement, effects, before, after)
 
     def _begin_anew(self) -> None:
         standings = {name: self.automaton.standings[one.state] for name, one in self._following.items()}
