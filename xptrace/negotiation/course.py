@@ -144,8 +144,8 @@ def _phases(story: Story) -> Iterator[Phase]:
         return next((step for step in past if step.register == register), None)
 
     probe = first("magic")
-    version = first("protocol_version")
-    build = first("build_number")
+    version = first("protocol_version", probe)
+    build = first("build_number", version or probe)
     verdict = first("magic", build) if build else None
     masks = [step for step in steps if step.mask is not None]
     accepted = verdict or version or probe
