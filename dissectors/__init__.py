@@ -1,1 +1,89 @@
-"""What one record says: trace formats and the protocol. Imports nothing from `xptrace`."""
+r"""The contract: how a dissector is declared, and found. A new one fits on a page.
+
+A dissector says what one record of a format says, as a `Record`, and knows nothing of VMs or accesses. There are two
+kinds. One of lines names its needles (bytes that must occur in any line of it), and is shown one candidate line at a
+time; several may read one source, because logs are mixed. One of bytes is shown the whole source, chunk by chunk::
+
+    DISSECTOR = Dissector("counter", "lines of a counter", b"count 3", sniff, lines=Counter, needles=NEEDLES)
+
+Those of a third party are found by the entry point group `xptrace.dissectors`, whose objects are `Dissector`s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from dissectors.qemu.catalogue import Catalogue
+    from dissectors.record import Damage, Loss, Record
+
+GROUP: Final = "xptrace.dissectors"
+"""The entry point group of third parties' dissectors."""
+
+
+class Lines(Protocol):
+    """Reads candidate lines of one source."""
+
+    def read(self, line: bytes, offset: int, number: int, length: int) -> Iterator[Record | Damage | Loss]:
+        """What one line says, its newline left out; `length` counts it. Nothing where the line is not ours."""
+        ...
+
+
+class Stream(Protocol):
+    """Reads the bytes of one source from first to last."""
+
+    records: int
+    """How many records it has met so far, of whatever kind."""
+
+    def read(self, chunks: Iterable[bytes]) -> Iterator[Record | Damage | Loss]:
+        """What the records say, in order; `Record.line` is the record's number, from 1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dissector:
+    """One format: its name, what it is, one real line or record of it, and how it is read.
+
+    `sniff` is given the head of a source, and says from 0 to 100 how sure it is that the source is of this format;
+    a dissector of lines may say little, because its needles decide line by line.
+    """
+
+    name: str
+    title: str
+    example: bytes
+    sniff: Callable[[bytes], int]
+    lines: Callable[[str, Catalogue], Lines] | None = None
+    needles: tuple[re.Pattern[bytes], ...] = ()
+    stream: Callable[[str, Catalogue], Stream] | None = None
+
+
+_OURS: Final = ("dissectors.qemu.textlog",)
+"""Modules of this project that declare a `DISSECTOR`."""
+
+
+def dissectors() -> Mapping[str, Dissector]:
+    """Every dissector by its name: ours, and those that are installed beside them."""
+    found = [import_module(module).DISSECTOR for module in _OURS]
+    found += [point.load() for point in entry_points(group=GROUP)]
+    return MappingProxyType({one.name: one for one in found})
+
+
+def choose(head: bytes, source: str | None = None) -> list[Dissector]:
+    """The dissectors for a source with this head: one of bytes that is surest of itself, or all those of lines.
+
+    `source` forces one by its name; raises KeyError where there is none.
+    """
+    known = dissectors()
+    if source is not None:
+        return [known[source]]
+    streams = [(one.sniff(head), one) for one in known.values() if one.stream is not None]
+    sure, best = max(streams, key=lambda entry: entry[0], default=(0, None))
+    if best is not None and sure > 0:
+        return [best]
+    return [one for one in known.values() if one.lines is not None]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from dissectors import Dissector
 from dissectors.qemu import prefix as line_prefix
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.record import Damage, Loss, Record
@@ -104,3 +105,14 @@ class TextLog:
         yield from records
         if not records and begun is not None:
             yield Damage(self._source, offset, length, number, f"{begun.decode()} does not have the form of its event")
+
+
+def sniff(head: bytes) -> int:
+    """How sure it is that a source is such a log: its needles decide line by line, so anything may be."""
+    return 50 if any(needle.search(head) for needle in NEEDLES) else 1
+
+
+DISSECTOR = Dissector(
+    "qemu-log", "QEMU's trace events as text, in every form of prefix",
+    b"213@1795406729.213774:cpu_in addr 0x10(w) value 18898", sniff, lines=TextLog, needles=NEEDLES,
+)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from dissectors import Stream as Bytes
+from dissectors import choose, dissectors
 from dissectors.platform import registers
 from dissectors.platform.registers import Space
 from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import DeclarationError
-from dissectors.qemu.textlog import NEEDLES, TextLog
-from dissectors.record import Damage, Record
+from dissectors.record import Damage, Loss, Record
 from xptrace.access import spaces as machine
 from xptrace.access.assembled import Assembled, Config
 from xptrace.access.attribution import Beginning, Vm, arrange
@@ -45,8 +46,16 @@ _OWN: Final = ("xen_", "xs_node_", "xenstore_", "kvm_xen_", "qemu_system_", "sys
 class Decoder:
     """Decodes the sources of one case; `ledgers` holds the account of each when its rows have been taken."""
 
-    def __init__(self, paths: Sequence[str], trace_events: Sequence[str] = ()) -> None:
-        """Open the paths; raises XptraceError where one cannot be read."""
+    def __init__(
+        self, paths: Sequence[str], trace_events: Sequence[str] = (), dissector: str | None = None
+    ) -> None:
+        """Open the paths, and read each by the dissector that is named, by default by the one that knows its format.
+
+        Raises XptraceError where a path cannot be read, or where there is no such dissector.
+        """
+        if dissector is not None and dissector not in dissectors():
+            raise XptraceError(f"no dissector {dissector!r}; there are: {', '.join(dissectors())}")
+        self._dissector = dissector
         self._sources = [Source(path) for path in paths]
         try:
             self.catalogue = catalogue.load([Path(file) for file in trace_events])
@@ -66,7 +75,8 @@ class Decoder:
         for source, name, interleaved in arrange(self._sources):
             ledger = Ledger(source.name)
             self.ledgers.append(ledger)
-            yield from _SourceDecoder(source, name, interleaved, self.catalogue, self.vms, ledger).rows(progress)
+            yield from _SourceDecoder(source, name, interleaved, self.catalogue, self.vms, ledger,
+                                      self._dissector).rows(progress)
         for vm in self.vms.values():
             yield from _unfinished(vm)
 
@@ -100,10 +110,13 @@ def _plausible(record: Record) -> bool:
 class _SourceDecoder:
     def __init__(
         self, source: Source, name: str, interleaved: bool, events: catalogue.Catalogue, vms: dict[str, Vm],
-        ledger: Ledger,
+        ledger: Ledger, forced: str | None,
     ) -> None:
         self._source, self._name, self._interleaved = source, name, interleaved
-        self._reader = TextLog(source.name, events)
+        chosen = choose(source.head(), forced)
+        self._stream_of = next((one.stream(source.name, events) for one in chosen if one.stream is not None), None)
+        self._readers = [one.lines(source.name, events) for one in chosen if one.lines is not None]
+        self._needles = tuple(dict.fromkeys(needle for one in chosen for needle in one.needles))
         self._vms, self._ledger = vms, ledger
         self._streams: dict[tuple[str, int | str | None], Stream] = {}
         self._last: tuple[str, int | str | None] | None = None
@@ -117,6 +130,35 @@ class _SourceDecoder:
                 vm.entering = True
 
     def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
+        yield from self._bytes(self._stream_of, progress) if self._stream_of is not None else self._lines(progress)
+        self._ledger.truncated = self._source.truncated
+        for row in self._finish():
+            self._put(row)
+        yield from self._take(None)
+
+    def _bytes(self, stream: Bytes, progress: Callable[[int], None] | None) -> Iterator[Entry]:
+        """The entries of a source of bytes; what the ledger counts as lines are its records."""
+        total = self._ledger.total
+
+        def counted() -> Iterator[bytes]:
+            for chunk in self._source.chunks():
+                total.bytes += len(chunk)
+                if progress:
+                    progress(len(chunk))
+                yield chunk
+
+        for read in stream.read(counted()):
+            total.lines = stream.records
+            yield from self._read(read)
+        total.lines = stream.records
+
+    def _read(self, read: Record | Damage | Loss) -> Iterator[Entry]:
+        if isinstance(read, Record):
+            yield from self._in_order(read)
+        else:
+            self._ledger.note(read)
+
+    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
         line = 1
         for window in self._source.windows():
             yield from self._window(window, line)
@@ -128,13 +170,9 @@ class _SourceDecoder:
             self._ledger.forget_before(window.offset)
             if progress:
                 progress(size)
-        self._ledger.truncated = self._source.truncated
-        for row in self._finish():
-            self._put(row)
-        yield from self._take(None)
 
     def _window(self, window: Window, line: int) -> Iterator[Entry]:
-        found = hits(window, NEEDLES)
+        found = hits(window, self._needles)
         needles = {needle.pattern: needle for vm in self._vms.values() for needle in vm.spaces.needles()}
         told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in found.items())
         needles |= {needle.pattern: needle for needle in machine.foresee(told)}
@@ -143,11 +181,10 @@ class _SourceDecoder:
             if start >= window.size:
                 break
             text = window.data[start : min(end, start + LONGEST_LINE)]
-            for read in self._reader.read(text.removesuffix(b"\n"), window.offset + start, number, end - start):
-                if isinstance(read, Record):
-                    yield from self._in_order(read)
-                else:
-                    self._ledger.note(read)
+            bare = text.removesuffix(b"\n")
+            for reader in self._readers:
+                for read in reader.read(bare, window.offset + start, number, end - start):
+                    yield from self._read(read)
 
     def _in_order(self, record: Record) -> Iterator[Entry]:
         """The rows that a record completes, after all that began before them, whatever thread they are of."""

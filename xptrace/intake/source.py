@@ -111,6 +111,15 @@ class Source:
         if rest:
             yield Window(offset, rest)
 
+    def chunks(self) -> Iterator[bytes]:
+        """The whole source, in order, as it comes."""
+        self.truncated = None
+        with self._open() as stream:
+            ahead, self._stdin_head = self._stdin_head, b""
+            while chunk := ahead or self._read(stream, WINDOW):
+                ahead = b""
+                yield chunk
+
     def _open(self) -> IO[bytes]:
         if self.path == "-":
             return sys.stdin.buffer
