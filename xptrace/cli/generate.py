@@ -10,7 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from dissectors.qemu.writing import FORMS
 from xptrace.cli import common, device
@@ -40,13 +40,10 @@ _OF_DAY: Final = re.compile(r"\d\d?:")
 _Given = TypeVar("_Given")
 
 
-def add(commands: Any) -> None:
-    """Declare the command."""
-    command = commands.add_parser(
-        "generate", help="a recording made of models: a driver on a device, in any form that QEMU writes",
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="epochs:\n" + "\n".join(f"  {name:<8} {about}" for name, about in EPOCHS.items()),
-    )
+def add(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.epilog = "epochs:\n" + "\n".join(f"  {name:<8} {about}" for name, about in EPOCHS.items())
     driver = command.add_argument_group("the driver")
     driver.add_argument("--driver", metavar="NAME", help="which driver runs; --list names them")
     driver.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
@@ -65,7 +62,6 @@ def add(commands: Any) -> None:
                       help="from one access to the next; by default %(default)s")
     command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
     command.add_argument("--list", action="store_true", help="name the drivers with their options, and the formats")
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

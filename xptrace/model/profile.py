@@ -52,6 +52,7 @@ class Profile:
 
     # -- what an unplug takes away
     ide: Literal["none", "first three", "all"] = "none"
+    """Which of the four IDE disks go; a CD drive never does."""
     ide_by_drive: bool = True
     """Whether only disks given by `-drive if=ide` go, and not those given by `-device ide-hd`."""
     ide_device_goes: bool = False
@@ -59,7 +60,9 @@ class Profile:
     auxiliary: bool = False
     """Whether mask bit 2 works."""
     scsi: bool = False
+    """Whether controllers of the SCSI class go whole, virtio-blk and virtio-scsi among them."""
     sata: bool = False
+    """Whether disks at SATA controllers go."""
     nvme_bit: int = 0
     """The mask bit that takes NVMe controllers away; 0 where none does."""
     nics: Literal["none", "left", "removed"] = "none"
@@ -71,12 +74,17 @@ class Profile:
 
     # -- PCI identity, as the machine is started by its toolstack
     device_id: int = 0x0001
+    """The PCI device id."""
     revision: int = 0x01
+    """The PCI revision."""
     class_code: int = 0xFF8000
+    """Class, subclass and programming interface."""
     interrupt_pin: int = 1
+    """The interrupt pin: 1 is INTA."""
     identity_settable: bool = False
     """Whether device id, revision, class and subsystem are properties of the machine, and so may differ by VM."""
     command_at_start: int = 0
+    """The command register before any guest has written it."""
 
     @property
     def disk_bits(self) -> int:

@@ -71,7 +71,7 @@ def _nics(profile: Profile, inventory: Inventory, bus: str) -> tuple[Inventory, 
                 return inventory, Aborted(PEER_DELETED_TWICE)
             one = _gone(one, whole=False)  # noqa: PLW2901
         walked = one.present and one.bus == bus and one.pci_class == CLASS_NIC and one.type not in profile.spared
-        after.append(_gone(one, whole=True) if walked and profile.nics == "removed" else one)
+        after.append(replace(one, present=False) if walked and profile.nics == "removed" else one)
     return tuple(after), None
 
 

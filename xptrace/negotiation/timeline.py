@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -170,8 +170,8 @@ def _axes(items: Sequence[Item], more: Iterable[Moment]) -> Iterator[Axis]:
         ranks = {offset: rank for rank, offset in enumerate(offsets)}
         axis = Axis(clock, source, 0, 0, here, ranks)
         positions = [axis.at(one) for one in found]
-        yield Axis(clock, source, min(positions), max(positions), tuple(sorted(here, key=lambda one: axis.at(one.begin))),
-                   ranks)
+        ordered = tuple(sorted(here, key=lambda item: axis.at(item.begin)))
+        yield Axis(clock, source, min(positions), max(positions), ordered, ranks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,8 @@ def short(step: Step) -> str:
     if step.register == "magic":
         return {"magic": "magic", "blacklisted": "blacklisted"}.get(symbol(step) or "", "no magic")
     if step.register in _SHORT:
-        return f"{_SHORT[step.register]} {'?' if step.value is None else step.value}"
+        value = "?" if step.value is None else hex(step.value) if step.value > 0xFFFF else str(step.value)
+        return f"{_SHORT[step.register]} {value}"
     return step.register.replace("_", " ")
 
 
@@ -265,13 +266,15 @@ def _device(story: Story) -> Iterator[Item]:
 
 
 def _functions(story: Story) -> Iterator[Item]:
-    """PCI functions that came and went. One that goes is counted to the disks or NICs if the last mask asked for them
-    alone; that is order, not cause, and said as such.
+    """PCI functions that came and went.
+
+    One that goes is counted to the disks or NICs if the last mask asked for them alone: that is order, not cause, and
+    said as such.
     """
     for event in story.hotplug:
         at = Moment(event.time_ns, event.clock, Place.of(event.records[0]))
         if event.said != "unmapped":
-            yield Item("device", "mark", event.said, f"PCI function {event.subject} {event.said}", at)
+            yield Item("device", "mark", f"function {event.said}", f"PCI function {event.subject} {event.said}", at)
             continue
         before = [step for step in story.masks if comes_after(at, step.at)]
         mask = (before[-1].mask or 0) if before else 0
