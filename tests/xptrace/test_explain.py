@@ -96,7 +96,8 @@ def test_everything_that_is_declared_is_explained(
     words: str, heading: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["explain", *words.split()]) == 0
-    assert heading in f"{capsys.readouterr().out}\n"
+    said = " ".join(capsys.readouterr().out.split())  # a long heading is wrapped at the width of the terminal
+    assert " ".join(heading.split()) in said
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
