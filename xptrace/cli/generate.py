@@ -38,6 +38,7 @@ PROFILE: Final = "qemu-10.2"
 """The device unless told otherwise."""
 _OF_DAY: Final = re.compile(r"\d\d?:")
 _Given = TypeVar("_Given")
+_Taken = TypeVar("_Taken")
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -57,7 +58,8 @@ def add(command: argparse.ArgumentParser) -> None:
                            "release has one; qemu-log is that log as the release writes it unless told otherwise")
     form.add_argument("--events", default=",".join(name for name in EVENTS if name in DEFAULT_EVENTS), metavar="LIST",
                       help=f"classes of events, of {', '.join(EVENTS)}; by default %(default)s")
-    form.add_argument("--start", metavar="TIME", help="when it begins: 2026-11-23T04:05:29Z or seconds since 1970")
+    form.add_argument("--start", metavar="TIME", help="when it begins: 2026-11-23T04:05:29Z or seconds since 1970; "
+                                                      "the kernel tracer's clock knows no date")
     form.add_argument("--gap", type=int, default=GAP_NS // 1000, metavar="MICROSECONDS",
                       help="from one access to the next; by default %(default)s")
     command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
@@ -74,10 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     driver = _taken(find_driver, arguments.driver)
     options = _taken(lambda given: parse_options(driver, given), arguments.option)
     profile = named(arguments.profile or PROFILE)
-    recorder = Recorder(
-        profile=profile, form=_taken(lambda given: form_for(release(profile), given), arguments.format),
-        events=_events(arguments.events), start_ns=_start(arguments.start), gap_ns=_gap(arguments.gap),
-    )
+    recorder = _taken(lambda given: _recorder(profile, given), arguments)
     epochs = _taken(parse_epochs, arguments.epochs)
     found = history(driver, options, device.start(arguments, profile).machine(), epochs)
     lines = _taken(lambda moments: list(recorder.lines(moments)), found.moments)
@@ -87,23 +86,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_Argument = TypeVar("_Argument")
+def _recorder(profile: Profile, arguments: argparse.Namespace) -> Recorder:
+    return Recorder(
+        profile=profile, form=form_for(release(profile), arguments.format),
+        events=frozenset(word.strip() for word in arguments.events.split(",")), start_ns=_start(arguments.start),
+        gap_ns=arguments.gap * 1000,
+    )
 
 
-def _taken(take: Callable[[_Argument], _Given], given: _Argument) -> _Given:
+def _taken(take: Callable[[_Given], _Taken], given: _Given) -> _Taken:
     """What the models make of what the user gave; their complaint, which is one line, is the user's error."""
     try:
         return take(given)
     except ValueError as error:
         raise XptraceError(str(error)) from None
-
-
-def _events(text: str) -> frozenset[str]:
-    chosen = frozenset(word.strip() for word in text.split(","))
-    for word in chosen:
-        if word not in EVENTS:
-            raise XptraceError(f"no class of events {printable(word)!r}: there are {', '.join(EVENTS)}")
-    return chosen
 
 
 def _start(text: str | None) -> int:
@@ -112,12 +108,6 @@ def _start(text: str | None) -> int:
     if _OF_DAY.match(text):
         raise XptraceError(f"--start: {printable(text)!r} is of no day: write 2026-11-23T04:05:29Z")
     return Limit(text).time_ns
-
-
-def _gap(microseconds: int) -> int:
-    if microseconds < 0:
-        raise XptraceError(f"--gap: expected microseconds, found {microseconds}")
-    return microseconds * 1000
 
 
 def _notes(profile: Profile, found: History) -> Iterator[str]:
