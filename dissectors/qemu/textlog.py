@@ -32,6 +32,7 @@ NEEDLES: tuple[re.Pattern[bytes], ...] = tuple(
         rb"name 'mmio'",  # BAR1 of xen-pvdevice
         rb"runstate_set ",
         rb"vm_state_notify ",
+        rb"pci_update_mappings_",  # up to QEMU 6.2 without the name of the device
         rb"xs_node_",
         rb"system_re[sb]",
         rb"destroy_hvm_domain_action",

@@ -139,9 +139,11 @@ class Reader:
                 return
             self.named = True
             self.placed |= access.offset == pci.COMMAND and self.version >= MAPPINGS_TOLD
+            self.placed |= access.offset == pci.BAR0 and access.direction == "write"
             rows = [("pci-config", access.offset, access.size if self.size_of_config() else None, value)]
         elif self.xen and self.reaches(access):
-            size = access.size if self.version >= SIZES_TOLD else None
+            by_call = self.version < (2, 5) and access.space == "bar0"  # a call of BAR0 is one byte of an access
+            size = access.size if self.version >= SIZES_TOLD and not by_call else None
             rows = [(access.space, access.offset + self.base(access), size, value)]
         elif not self.xen:  # each call of the device is a row
             rows = [
@@ -297,12 +299,8 @@ def misread(case: Case) -> tuple[str, ...]:
     """Spaces whose rows `decode` gets wrong, of a recording that tells enough; `all` where the boots are wrong too."""
     of, form = profile(case.profile), FORMS[case.form]
     version, threads = release(of), "thread" in form.needs
-    if of.lineage == "kvm-xen":
-        return ("all",) if not threads and {"reset", "reboot"} & {*case.epochs} else ("pci-config",)
     if version == (2, 5):
         return ("all",) if "reset" in case.epochs else ("pci-config",)
-    if version < SERVERS_TOLD and threads and {"boot", "reboot", "migrate"} & {*case.epochs[1:]}:
-        return ("all",)
     return ("pci-config",) if (2, 5) < version < REQUESTS_OF_CONFIG and "ioreq" in case.events else ()
 
 
@@ -349,14 +347,8 @@ def test_every_release_writes_every_form_that_it_has(name: str) -> None:
 @pytest.mark.parametrize(
     ("case", "after"),
     [
-        pytest.param(Case(profile="kvm-xen-9.0", form="qemu-log-tid"), b"", id="0xcf8 and 0xcfc are one run on KVM"),
-        pytest.param(Case(profile="kvm-xen-10.2", form="qemu-log-iso"), b"", id="an access in two streams on KVM"),
-        pytest.param(Case(profile="kvm-xen-10.2", epochs=("boot", "reset")), b"", id="a reset on KVM without threads"),
         pytest.param(Case(profile="qemu-2.5", form="qemu-log-pid"), b"", id="sizes, but offsets in regions"),
         pytest.param(Case(profile="qemu-2.8", form="qemu-log-pid", events=EVERY), b"", id="a request becomes ports"),
-        pytest.param(Case("suse-legacy", profile="qemu-5.2", form="qemu-log-tid"), b"", id="a mapping has no needle"),
-        pytest.param(Case(profile="qemu-2.0", form="ftrace", epochs=("boot", "reboot")), b"", id="a new thread alone"),
-        pytest.param(Case(profile="qemu-1.6"), FOREIGN[:129], id="a neighbour in the next window"),
     ],
 )  # fmt: skip
 @pytest.mark.xfail(strict=True, reason="decode misreads it")

@@ -56,5 +56,7 @@ class Assembled:
     element: Assembled | None = None
     covered: int = 0
     device_offset: int | None = None
+    grows: bool = False
+    """Whether its size is only what its calls have told so far: up to QEMU 2.4 `cpu_out` tells none."""
     head: bool = False
     """Whether an ioreq told of the whole access before its parts."""

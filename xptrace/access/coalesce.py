@@ -25,6 +25,8 @@ SIZES: Final = {b"b": 1, b"w": 2, b"l": 4}
 CONFIG_DATA: Final = range(0xCFC, 0xD00)
 CONFIG_ADDRESS: Final = 0xCF8
 
+_WIDEST_PORT: Final = 4
+
 _PIO, _COPY, _CONFIG = 0, 1, 2  # ioreq types: xen/include/public/hvm/ioreq.h
 
 _STAGES: Final[dict[Direction, dict[str, int]]] = {
@@ -272,8 +274,9 @@ class Stream:
                 return
             if self._belongs(opened, direction, told, size, value, absolute):
                 at = (opened.address or 0) + opened.covered
-                if opened.size is None:
-                    opened.size = size
+                if opened.size is None or opened.grows:
+                    opened.size = opened.covered + size
+                    opened.grows = True
                 if direction == "read" and opened.stage < 4:
                     opened.value = (opened.value or 0) | value << 8 * opened.covered
                 opened.stage = _STAGES[direction][record.event]
@@ -290,7 +293,8 @@ class Stream:
         call = Call(told, size, value, region, records)
         if opened is not None and opened.calls and opened.direction == direction and opened.vcpu == vcpu:
             last = opened.calls[-1]
-            if last.address + last.size == told and len(opened.calls) < LONGEST_RUN:
+            apart = told == CONFIG_DATA.start  # the data port follows the address port, but no access reaches into both
+            if last.address + last.size == told and not apart and len(opened.calls) < LONGEST_RUN:
                 opened.calls.append(call)
                 return
         kind = "pio" if told < 0x10000 else "mmio"
@@ -316,7 +320,7 @@ class Stream:
             return False
         if opened.size is None:
             return True
-        if opened.covered + size > opened.size:
+        if opened.covered + size > opened.size and not (opened.grows and opened.covered + size <= _WIDEST_PORT):
             return False
         return direction == "read" or opened.value is None or _mask(opened.value >> 8 * opened.covered, size) == value
 

@@ -122,6 +122,8 @@ class _SourceDecoder:
         self._last: tuple[str, int | str | None] | None = None
         self._held: deque[tuple[Entry, Function | None]] = deque()
         self._events: list[Event] = []
+        self._neighbour = False
+        """Whether the first line of the next window stands beside a hit."""
         self._latch: dict[str, int] = {}
         self._ready: list[tuple[int, int, Entry]] = []
         self._sequence = itertools.count()
@@ -173,12 +175,16 @@ class _SourceDecoder:
 
     def _window(self, window: Window, line: int) -> Iterator[Entry]:
         found = hits(window, self._needles)
+        if self._neighbour and window.data:  # the last line before this window was a hit
+            found[0] = window.data.find(b"\n") + 1 or len(window.data)
+        self._neighbour = False
         needles = {needle.pattern: needle for vm in self._vms.values() for needle in vm.spaces.needles()}
         told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in found.items())
         needles |= {needle.pattern: needle for needle in machine.foresee(told)}
         found |= hits(window, needles.values())
         for start, end, number in candidates(window, found, line):
             if start >= window.size:
+                self._neighbour = start == window.size
                 break
             text = window.data[start : min(end, start + LONGEST_LINE)]
             bare = text.removesuffix(b"\n")
@@ -226,10 +232,25 @@ class _SourceDecoder:
         if key is None and cpu is not None and cpu >= 0:
             key = f"cpu{cpu}"
         whole = (vm.name, key)
-        if record.event == "xen_platform_log" and key is None and self._last is not None:
-            whole = self._last
+        last = self._last if self._last is not None and self._last[0] == vm.name else None
+        if record.thread is None and last is not None and self._follows(record, last):
+            whole = last
         self._last = whole
         return self._streams.setdefault(whole, Stream())
+
+    def _follows(self, record: Record, last: tuple[str, int | str | None]) -> bool:
+        """Whether a record without a thread goes on with what the last one told of, whatever the vCPU.
+
+        Some events tell no vCPU: the device's own, and those of config space; of a read the vCPU is told after them.
+        """
+        if record.event.startswith(("xen_platform_log", "pci_cfg_", "xen_pv_mmio")):
+            return True
+        stream = self._streams.get(last)
+        current = None if stream is None else stream.current
+        return (
+            record.event == "memory_region_ops_read" and current is not None and current.kind == "config"
+            and current.address is None and current.direction == "read"
+        )
 
     def _record(self, record: Record) -> Iterator[Entry]:
         vm = self._vm(record)
@@ -324,6 +345,10 @@ class _SourceDecoder:
         changed = record.thread is not None and record.thread != vm.thread
         by_xen = "cpu_index" not in record.values or record.integer("cpu_index") == -1
         if vm.used and ((vm.entering and (changed or record.thread is None)) or (changed and by_xen and vm.thread)):
+            for (name, thread), stream in list(self._streams.items()):
+                if name == vm.name and thread != record.thread:  # what the old device model did last is of the old boot
+                    for done in stream.flush():
+                        yield from self._assembled(vm, done)
             yield from _unfinished(vm)
             vm.next_boot(None)
         vm.entering = False
@@ -391,6 +416,8 @@ class _SourceDecoder:
             vm.spaces.prove(function)  # only the platform device emits a line while it serves a port write
         if space == "pio" and (done.regions or (done.direction, done.size, done.value) == ("read", 2, registers.MAGIC)):
             vm.proven = True
+        if space == "bar0" and done.grows:
+            done.size = None  # BAR0 takes single bytes: the first of them does not tell how wide the access was
         said = registers.meaning(space, address - base, done.size, done.direction, done.value)
         yield from self._access(vm, done, space, address, said, base, function)
 

@@ -69,6 +69,8 @@ class Spaces:
         self, function: Function, offset: int, size: int | None, direction: Direction, value: int | None
     ) -> None:
         """Learn from one config access."""
+        if size is None and offset in (_BAR0, _BAR1):  # up to QEMU 2.2 no size is told; a BAR is written whole
+            size = 4
         if value is None or size is None:
             return
         if direction == "read":
