@@ -17,6 +17,7 @@ from typing import Final
 from xptrace.errors import XptraceError
 from xptrace.views.escape import printable
 from xptrace.views.explanation.drivers import DRIVER
+from xptrace.views.explanation.findings import PHASE, RULE, VERDICT
 from xptrace.views.explanation.functions import FIELD, IDENTITY
 from xptrace.views.explanation.numbers import BUILD, CONSTANT, PRODUCT
 from xptrace.views.explanation.page import Kind, Page, page_lines
@@ -27,7 +28,7 @@ from xptrace.views.explanation.unplug import BIT, MASK
 __all__ = ["KINDS", "Page", "explain", "page_lines"]
 
 KINDS: Final[tuple[Kind, ...]] = (
-    REGISTER, PORT, MASK, BIT, CONSTANT, PRODUCT, BUILD, DRIVER, PROFILE, IDENTITY, FIELD,
+    REGISTER, PORT, MASK, BIT, CONSTANT, PRODUCT, BUILD, DRIVER, PROFILE, IDENTITY, FIELD, PHASE, VERDICT, RULE,
 )  # fmt: skip
 """In the order in which they are listed, and in which a word with several meanings is explained."""
 
