@@ -48,4 +48,4 @@ def _numbers() -> list[str]:
 
 RULE = Kind("rule", "rules", _numbers, _rules, _rules)
 VERDICT = Kind("verdict", "verdicts", lambda: CODES, _codes, _codes)
-PHASE = Kind("phase", "phases", lambda: PHASES, lambda _word: [], _phases)  # most names of phases are plain words
+PHASE = Kind("phase", "phases", lambda: PHASES, lambda word: [] if word == "unplug" else _phases(word), _phases)
