@@ -43,8 +43,8 @@ def assessment_lines(
         yield from finding_lines(found, width=width, colour=colour)
     counted = Counter(found.severity for found in done.findings)
     said = ", ".join(f"{counted[severity]} {severity}" for severity in SEVERITIES if counted[severity])
-    boots = len(done.stories)
-    yield f"{said or 'no findings'} in {boots} boot{'s' * (boots != 1)} of {len({s.vm for s in done.stories})} VMs"
+    boots, vms = len(done.stories), len({story.vm for story in done.stories})
+    yield f"{said or 'no findings'} in {boots} boot{'s' * (boots != 1)} of {vms} VM{'s' * (vms != 1)}"
     yield from _unassessed(done.unassessed, full=unassessed)
 
 
