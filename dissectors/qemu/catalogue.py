@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 from dissectors.qemu.declaration import Conversion, EventDeclaration, read_declarations
@@ -58,8 +59,10 @@ def _in_order(declarations: Iterable[EventDeclaration]) -> tuple[EventDeclaratio
 class Catalogue:
     """The declarations by event name; patterns are compiled when an event is first met."""
 
-    def __init__(self, *sources: Iterable[EventDeclaration]) -> None:
-        """Take declarations, those of an earlier source before those of a later one."""
+    def __init__(self, *sources: Iterable[EventDeclaration], ordered: Iterable[EventDeclaration] = ()) -> None:
+        """Take declarations, those of an earlier source before those of a later one; `ordered` are a build's own."""
+        self.ordered = tuple(ordered)
+        """The declarations of one build as its files have them: the place of an event among them is its number."""
         self._declarations: dict[bytes, tuple[EventDeclaration, ...]] = {}
         self._patterns: dict[bytes, tuple[EventPattern, ...]] = {}
         for source in sources:
@@ -115,4 +118,4 @@ def load(extra: Iterable[Path] = ()) -> Catalogue:
     theirs = [
         read_declarations(path.read_text(encoding="utf-8", errors="surrogateescape"), str(path)) for path in extra
     ]
-    return Catalogue(*theirs, _ours()) if theirs else _default()
+    return Catalogue(*theirs, _ours(), ordered=chain.from_iterable(theirs)) if theirs else _default()

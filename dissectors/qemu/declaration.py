@@ -124,7 +124,8 @@ class Conversion:
 class EventDeclaration:
     """One event as declared: name, arguments in order, printf format with escapes and macros resolved.
 
-    `era` is the range of QEMU versions, such as `2.10-`, empty in a user's file; `origin` is `file:line`.
+    `era` is the range of QEMU versions, such as `2.10-`, empty in a user's file; `origin` is `file:line`. An event that
+    is `disabled` is not built in, but some builds number it.
     """
 
     name: str
@@ -132,6 +133,7 @@ class EventDeclaration:
     format: str
     era: str
     origin: str
+    disabled: bool = False
 
     def elements(self) -> tuple[bytes | Conversion, ...]:
         """Split the format into literal bytes and conversions, each with its argument.
@@ -241,7 +243,7 @@ def _events(line: str, era: str, origin: str) -> Iterator[EventDeclaration]:
     formats = _formats(found["format"], origin)
     if len(formats) != 1 and not ("tcg" in properties and len(formats) == 2):
         raise DeclarationError(f"{origin}: expected one format, or two after tcg, found {len(formats)}")
-    event = EventDeclaration(found["name"], arguments, formats[0], era, origin)
+    event = EventDeclaration(found["name"], arguments, formats[0], era, origin, "disable" in properties)
     events = [event]
     if len(formats) == 2:
         known = tuple(argument for argument in arguments if not argument.ctype.startswith("TCGv"))

@@ -47,8 +47,9 @@ _NAME = re.compile(rb"[a-z][a-z0-9_]{2,60}(?= |$)")
 
 _DOMAIN_TAG = re.compile(rb"qemu-dm-(\d{1,5})$")
 
-WALL, SYSLOG, TRACE = "wall", "syslog", "trace"
-"""Clocks: QEMU's own wall clock (UTC); the syslog daemon's stamp; the kernel tracer's (not a date)."""
+WALL, SYSLOG, TRACE, MONOTONIC = "wall", "syslog", "trace", "monotonic"
+"""Clocks: QEMU's own wall clock (UTC); the syslog daemon's stamp; the kernel tracer's and the host's CLOCK_MONOTONIC,
+which are no dates."""
 
 
 @dataclass(slots=True)

@@ -39,9 +39,10 @@ def _at(function: Seen) -> str:
 
 
 def _whose(function: Seen) -> str:
-    """A function with its device id, where that was read, and its place."""
-    device = function.kind if function.device_id is None else f"{function.kind} 5853:{function.device_id:04x}"
-    return f"{device} at {_at(function)}"
+    """A function with its vendor and device id, as far as they were read, and its place."""
+    vendor, device = function.field(0, 2), function.device_id
+    ids = "" if device is None else f" {'' if vendor is None else f'{vendor:04x}:'}{device:04x}"
+    return f"{function.kind}{ids} at {_at(function)}"
 
 
 def _preambles(story: Story) -> list[tuple[Step, Step]]:

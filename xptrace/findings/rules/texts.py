@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Final
 
 from dissectors.platform.registers import LOG_BUFFER, MAGIC, MAGIC_BLACKLISTED
+from dissectors.platform.texts import read_text
 from xptrace.findings.rule import Context, Hit, Severity, places, rule
 from xptrace.findings.words import span, when
 from xptrace.negotiation.sayings import Saying, sayings, texts
@@ -62,8 +63,8 @@ def _goes_on(story: Story, case: Context, at: Moment) -> bool:
 @rule(
     "A26", severity="high", title="the drivers' active device is not the one that they unplug through",
     law=f"src/xenfilt/driver.c of the Windows PV drivers; {_UNPLUG_C}", needs={"messages"},
-    advice="Run the clean-up tools of the drivers' vendor in the guest (XenBootFix, then XenClean), or give it back the "
-           "device that they were installed on (XenServer: has-vendor-device, platform:device_id).",
+    advice="Run the clean-up tools of the drivers' vendor in the guest (XenBootFix, then XenClean), or give it back "
+           "the device that they were installed on (XenServer: has-vendor-device, platform:device_id).",
 )
 def active_elsewhere(story: Story, case: Context) -> Iterator[Hit]:
     """The Windows drivers remember one PCI device as the active one, and unplug only where they find it.
@@ -80,13 +81,13 @@ def active_elsewhere(story: Story, case: Context) -> Iterator[Hit]:
         return
     others = [one for one in chosen if one.integer("device_id") in _PLATFORM_IDS]
     if present and not present[-1].flag("present"):
-        yield Hit(f"{story.id}: the drivers said {when(present[-1].at)} that their active device is not present: it was "
-                  "5853:c000 in an earlier boot. Nothing was unplugged",
+        yield Hit(f"{story.id}: the drivers said {when(present[-1].at)} that their active device is not present: it "
+                  "was 5853:c000 in an earlier boot. Nothing was unplugged",
                   places(present[-1].at, chosen[-1].at), "derived")
     elif others and preambles and _goes_on(story, case, preambles[-1].at):
         was = others[-1].integer("device_id") or 0
-        yield Hit(f"{story.id}: the drivers' active device is 5853:c000, which was 5853:{was:04x} before, and after their "
-                  f"preamble {when(preambles[-1].at)} they unplugged nothing",
+        yield Hit(f"{story.id}: the drivers' active device is 5853:c000, which was 5853:{was:04x} before, and after "
+                  f"their preamble {when(preambles[-1].at)} they unplugged nothing",
                   places(preambles[-1].at, chosen[-1].at, others[-1].at), "assumed")
 
 
@@ -109,8 +110,8 @@ _CLASSES: Final = {"vbd": ("disks", "PV disk", "unplug disks"), "vif": ("NICs", 
 def vetoed(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
     """Before they unplug, the drivers look in the registry for a PV disk (VBD) or NIC (VIF) that takes over.
 
-    Where there is none they keep the emulated one, so that the guest can still boot. It runs slowly on emulated devices,
-    and finds the same disk a second time if the PV driver comes up after all.
+    Where there is none they keep the emulated one, so that the guest can still boot. It runs slowly on emulated
+    devices, and finds the same disk a second time if the PV driver comes up after all.
     """
     said = sayings(story)
     for device, (emulated, twin, done) in _CLASSES.items():
@@ -172,14 +173,16 @@ def _idle(story: Story, case: Context) -> Saying | None:
 
 @rule(
     "A30", severity="low", title="the guest wrote to the log port before it had read the magic",
-    law="xen/docs/misc/hvm-emulated-unplug.pandoc, step 7", needs={"ports"},
+    law="xen/docs/misc/hvm-emulated-unplug.pandoc, step 7; src/xenfilt/driver.c of the Windows PV drivers",
+    needs={"ports"},
     advice="Have the driver read 0x49d2 (or 0xd249) from port 0x10 before it writes a byte to port 0x12.",
 )
 def unasked(story: Story, case: Context) -> Iterator[Hit]:
     """The log port may be written once the magic was seen, blacklisted or not.
 
     On a machine without the platform device the bytes reach whatever else stands at port 0x12. A crash handler may have
-    no choice. A guest that resumes read the magic when it booted, and does nothing wrong.
+    no choice, and the Windows PV drivers tell of their active device before they ask for the magic. A guest that
+    resumes read the magic when it booted, and does nothing wrong.
     """
     first = _first_written(story)
     if first is None or story.began not in ("process", "reset") or not _reads_recorded(story, case):
@@ -192,8 +195,16 @@ def unasked(story: Story, case: Context) -> Iterator[Hit]:
         return
     ran = story.began == "reset" or any((one.subject, one.said) == ("runstate", "running") for one in story.life)
     read = "which nobody read in this boot" if magic is None else f"which was read {when(magic)}"
-    yield Hit(f"{story.id}: the log port was written {when(first)}, before the magic, {read}",
-              places(first, magic), "observed" if ran else "assumed")
+    windows = _by_windows(story)
+    yield Hit(f"{story.id}: the log port was written {when(first)}, before the magic, {read}"
+              f"{', as the Windows PV drivers do' if windows else ''}",
+              places(first, magic), "observed" if ran else "assumed", "info" if windows else None)
+
+
+def _by_windows(story: Story) -> bool:
+    """Whether the first line of the log is one of the Windows PV drivers, with the module and function in front."""
+    first = read_text(story.lines[0].text) if story.lines else None
+    return first is not None and first.module is not None and not first.kind.startswith("bugcheck")
 
 
 def _first_written(story: Story) -> Moment | None:
@@ -223,8 +234,9 @@ def overlong(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
     found = [line.at for line in story.lines if line.complete and _characters(line) == LOG_BUFFER]
     if found:
         more = f"; {len(found) - 1} more are as long" if len(found) > 1 else ""
-        yield Hit(f"{story.id}: the line that was emitted {when(found[0])} has exactly {LOG_BUFFER} characters, as many "
-                  f"as the device holds: unless it ended there, it goes on in the next line, and lost a character{more}",
+        yield Hit(f"{story.id}: the line that was emitted {when(found[0])} has exactly {LOG_BUFFER} characters, as "
+                  "many as the device holds: unless it ended there, it goes on in the next line, and a character "
+                  f"between is lost{more}",
                   places(*found[:_MOST]), "derived")
 
 
@@ -250,16 +262,16 @@ def flooded(story: Story, case: Context) -> Iterator[Hit]:
     if told and throttles is not False:
         yield Hit(f"{story.id}: a line says {when(told[0])} that the guest's writing to the log port is throttled, so "
                   "that the guest stands still while it writes", places(*told[:_MOST]), "assumed")
-    emptied = _flood(story)
-    if emptied is None:
+    flood = _flood(story)
+    if flood is None:
         return
-    timed = story.nanoseconds(story.lines[0].at, emptied) is not None
+    emptied, timed = flood
     how = f"too fast for the throttle {when(emptied)}" if timed else "too many for the throttle, had they come at once"
     then = {True: "this device made the guest wait", False: "this device does not throttle",
             None: "a device that throttles makes the guest wait"}[throttles]
     severity: Severity | None = "low" if throttles is False else None
-    yield Hit(f"{story.id}: the guest wrote {_written(story)} characters to the log port, {how} (128 KiB, then 256 bytes "
-              f"a second); {then}",
+    yield Hit(f"{story.id}: the guest wrote {_written(story)} characters to the log port, {how} (128 KiB, then 256 "
+              f"bytes a second); {then}",
               places(story.lines[0].at, emptied), "derived" if timed and throttles is not None else "assumed", severity)
 
 
@@ -268,8 +280,8 @@ def _written(story: Story) -> int:
     return max(story.counts["log characters"], sum(len(line.text) + 1 for line in story.lines))
 
 
-def _flood(story: Story) -> Moment | None:
-    """The moment at which the throttle's bucket is empty; that of the last line where no clock tells all of them."""
+def _flood(story: Story) -> tuple[Moment, bool] | None:
+    """The moment at which the throttle's bucket is empty, and True; the last line's and False where no clock tells."""
     if _written(story) <= _BUCKET or not story.lines:
         return None
     first, last = story.lines[0].at, story.lines[-1].at
@@ -277,13 +289,15 @@ def _flood(story: Story) -> Moment | None:
     for line in story.lines:
         passed_ns = story.nanoseconds(before, line.at)
         if passed_ns is None:
-            return last
+            return last, False
         left = min(_BUCKET, left + max(0, passed_ns) / 10**9 * _REFILL) - len(line.text) - 1
         if left < 0:
-            return line.at
+            return line.at, True
         before = line.at
     whole_ns = story.nanoseconds(first, story.last or last)
-    return last if whole_ns is None or _written(story) > _BUCKET + max(0, whole_ns) / 10**9 * _REFILL else None
+    if whole_ns is None:
+        return last, False
+    return (last, True) if _written(story) > _BUCKET + max(0, whole_ns) / 10**9 * _REFILL else None
 
 
 @rule(
@@ -421,8 +435,8 @@ def clock_back(story: Story, case: Context) -> Iterator[Hit]:
     late = [(lag, one, other) for one, other in pairwise(stamps) if (lag := _lag(story, one, other)) > _LAG_NS]
     if late and not back:
         lag_ns, (_, first), (_, second) = late[0]
-        yield Hit(f"{story.id}: the guest's clock fell {span(lag_ns)} behind the host's between two lines, of which the "
-                  f"later was written {when(second)}", places(second, first))
+        yield Hit(f"{story.id}: the guest's clock fell {span(lag_ns)} behind the host's between two lines, of which "
+                  f"the later was written {when(second)}", places(second, first))
 
 
 def _stamps(story: Story) -> list[tuple[int, Moment]]:
