@@ -25,6 +25,7 @@ EXIT_CODES = """exit codes:
 COMMANDS: Final = {
     "decode": "one line per access: time, VM, access, meaning",
     "summary": "one line per VM and boot: driver, what was unplugged, verdict",
+    "timeline": "the negotiations as lanes on a time axis, in the terminal or as a picture",
     "check": "what went wrong, worst first, with the bytes that prove it",
     "replay": "each observed answer beside the model's; --fit: which device it was",
     "state": "what the device held at one instant, or interval by interval",

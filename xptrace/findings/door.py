@@ -50,7 +50,7 @@ def _python(file: str) -> list[Rule]:
         raise XptraceError(f"{file}: is neither a Python file nor a .toml file with rules")
     try:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except Exception as error:  # noqa: BLE001  (whatever a user's file raises is told in one line)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a user's file raises is told in one line)
         raise XptraceError(f"{file}: {type(error).__name__}: {error}") from None
     return [RULES.pop(number) for number in [*RULES] if number not in before]
 
