@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xptrace.replay.device import Properties
     from xptrace.replay.fit import Candidate
     from xptrace.replay.replay import Start
+    from xptrace.views.notebook import FleetView, TimelineView
 
 
 class _Tables(NamedTuple):
@@ -111,6 +112,29 @@ class Case:
         from xptrace.findings.assess import examine
 
         return examine(self._again())
+
+    def timeline(self, vm: str | None = None) -> TimelineView:
+        """The boots of one VM as lanes on a time axis: a table with `.plot(path)`, in a notebook a picture.
+
+        `vm` may be left out where there is only one. Raises XptraceError where there is no such VM, or several.
+        """
+        from xptrace.negotiation.timeline import timeline
+        from xptrace.views.notebook import TimelineView
+
+        done = self.assessment
+        names = list(dict.fromkeys(story.vm for story in done.stories))
+        if vm is None and len(names) == 1:
+            vm = names[0]
+        if vm not in names:
+            raise XptraceError(f"there is no VM {vm!r}; there are: {', '.join(names)}" if vm else
+                               f"there are several VMs; name one: {', '.join(names)}")
+        return TimelineView.of(tuple(timeline(story, done.findings) for story in done.stories if story.vm == vm))
+
+    def fleet(self) -> FleetView:
+        """Every negotiation, one row each: a table with `.latencies()` and `.plot(path)`, in a notebook a picture."""
+        from xptrace.views.notebook import FleetView
+
+        return FleetView.of(tuple(self.assessment.stories), tuple(self.assessment.findings))
 
     # -- the model
 

@@ -297,8 +297,8 @@ def cases(draw: st.DrawFn) -> Case:
 
 def misread(case: Case) -> tuple[str, ...]:
     """Spaces whose rows `decode` gets wrong, of a recording that tells enough; `all` where the boots are wrong too."""
-    of, form = profile(case.profile), FORMS[case.form]
-    version, threads = release(of), "thread" in form.needs
+    of = profile(case.profile)
+    version = release(of)
     if version == (2, 5):
         return ("all",) if "reset" in case.epochs else ("pci-config",)
     return ("pci-config",) if (2, 5) < version < REQUESTS_OF_CONFIG and "ioreq" in case.events else ()

@@ -148,6 +148,7 @@ class _SourceDecoder:
                 if progress:
                     progress(len(chunk))
                 yield chunk
+                self._ledger.forget_before(total.bytes - len(chunk))
 
         for read in stream.read(counted()):
             total.lines = stream.records

@@ -14,6 +14,7 @@ from xptrace.exports import lines
 from xptrace.findings.assess import KEYS, Assessment, all_rules, examine
 from xptrace.findings.door import book_with
 from xptrace.findings.rule import SEVERITIES
+from xptrace.replay.device import devices_of
 
 EXIT_CODES: Final = {"high": 13, "medium": 12, "low": 11, "info": 10}
 """The exit code by the worst severity that was found, where that is at or above --fail-on."""
@@ -35,6 +36,8 @@ def add(command: argparse.ArgumentParser) -> None:
                          help="rules of your own, a Python or a TOML file (may be given again)")
     command.add_argument("--patience", type=float, default=60, metavar="SECONDS",
                          help="how long a frontend may take to connect (default: 60)")
+    command.add_argument("--inventory", metavar="LIST",
+                         help="the emulated devices, e.g. ide0,cd3,nvme,e1000; or a file with QEMU's command line")
     command.add_argument("--unassessed", action="store_true", help="list the rules that lacked evidence")
     command.add_argument("-T", dest="format", choices=("text", "jsonl"), default="text")
 
@@ -46,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     book = book_with(all_rules(), arguments.rules)
     decoder = Decoder(arguments.files, arguments.trace_events)
     done = examine(decoder, book=book, patience_ns=int(arguments.patience * 10**9), progress=common.progress(),
-                   vms=arguments.vm)
+                   vms=arguments.vm, inventory=devices_of(arguments.inventory)[0])
     shown = SEVERITIES[: SEVERITIES.index(arguments.severity) + 1]
     worst = done.worst
     done.findings = [found for found in done.findings if found.severity in shown]

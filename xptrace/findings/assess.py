@@ -16,6 +16,7 @@ from xptrace.access.decode import Decoder
 from xptrace.access.rows import Entry, Event
 from xptrace.findings import rules
 from xptrace.findings.rule import PATIENCE_NS, RULES, SEVERITIES, Certainty, Context, Hit, Rule, Severity
+from xptrace.model.inventory import Inventory
 from xptrace.model.profile import Profile
 from xptrace.negotiation.story import Place, Stories, Story
 from xptrace.replay.fit import Fit
@@ -81,9 +82,12 @@ def all_rules() -> Mapping[str, Rule]:
 
 def examine(
     decoder: Decoder, *, book: Mapping[str, Rule] | None = None, patience_ns: int = PATIENCE_NS,
-    progress: Callable[[int], None] | None = None, vms: Iterable[str] = (),
+    progress: Callable[[int], None] | None = None, vms: Iterable[str] = (), inventory: Inventory = (),
 ) -> Assessment:
-    """Read everything, and run every rule over every boot. `vms` chooses; by default all are examined."""
+    """Read everything, and run every rule over every boot. `vms` chooses; by default all are examined.
+
+    `inventory` are the emulated devices that every VM has; some rules cannot be assessed without.
+    """
     stories, fits, wanted = Stories(decoder.vms), dict[str, Fit](), set(vms)
     for entry in stories.watch(_chosen(decoder.entries(progress), wanted)):
         if not isinstance(entry, Event):
@@ -94,7 +98,7 @@ def examine(
     devices: dict[str, list[Profile]] = {
         name: [one.profile for one in fit.candidates() if one.explains] for name, fit in fits.items()
     }
-    context = Context(stories.found, devices, patience_ns)
+    context = Context(stories.found, devices, patience_ns, inventory)
     return assess(context, all_rules() if book is None else book)
 
 
@@ -107,7 +111,8 @@ def assess(context: Context, book: Mapping[str, Rule]) -> Assessment:
     done = Assessment(list(context.stories), context)
     for story in context.stories:
         for one in book.values():
-            missing = tuple(sorted(need for need in one.needs if need not in story.evidence))
+            given = {*story.evidence, *(("inventory",) if context.inventory else ())}
+            missing = tuple(sorted(need for need in one.needs if need not in given))
             if missing or one.unassessed:
                 done.unassessed.append(Unassessed(one, story.vm, story.boot, missing or (one.unassessed,)))
                 continue

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from xptrace.model.drivers import Recognised, recognise
+from xptrace.model.inventory import Inventory
 from xptrace.model.profile import Profile
 from xptrace.negotiation.story import Evidence, Moment, Place, Story
 
@@ -48,12 +49,14 @@ class Context:
     """What a rule may know beside the boot that it looks at.
 
     `devices` are the profiles that explain the recording of the VM (one that nothing speaks against); it is empty where
-    none was fitted. `patience_ns` is how long a frontend may take.
+    none was fitted. `patience_ns` is how long a frontend may take. `inventory` are the emulated devices that every VM
+    has, where the user gave them.
     """
 
     stories: Sequence[Story]
     devices: Mapping[str, Collection[Profile]] = field(default_factory=dict)
     patience_ns: int = PATIENCE_NS
+    inventory: Inventory = ()
     _drivers: dict[str, Recognised | None] = field(default_factory=dict)
 
     def before(self, story: Story) -> Story | None:

@@ -16,7 +16,7 @@ EVIDENCE: Final = {
 }
 _WHEN_AND_WHOSE: Final = {
     "time_ns": ("Int64", "nanoseconds by `clock`; for wall and syslog since 1970-01-01T00:00:00Z"),
-    "clock": ("category", "wall (QEMU's), syslog, trace (the kernel tracer's)"),
+    "clock": ("category", "wall (QEMU's), syslog, trace (the kernel tracer's), monotonic (the host's, no date)"),
     "vm": ("category", "the VM's name, by file name, guest name or domain"),
     "boot": ("Int64", "epoch of the VM, from 1"),
 }

@@ -26,8 +26,13 @@ Fact = TypeVar("Fact")
 MOST: Final = 10_000
 """Facts of one kind that are kept of one boot; those beyond are counted."""
 
-Evidence = Literal["ports", "config", "bar1", "messages", "bytes", "vbd", "vif", "life", "hotplug", "store", "time"]
-"""What a recording holds of a boot, so that a rule can say whether it can be assessed at all."""
+Evidence = Literal[
+    "ports", "config", "bar1", "messages", "bytes", "vbd", "vif", "life", "hotplug", "store", "time", "inventory",
+]
+"""What is known of a boot, so that a rule can say whether it can be assessed at all.
+
+No recording holds the inventory, the emulated devices of the VM: the user may give it.
+"""
 
 _LEGACY: Final = {("bar0_unplug_all", 1): 3, ("bar0_log", 1): 1, ("bar0_log", 2): 2}
 """Legacy registers and values that unplug, and the mask bits that they amount to."""

@@ -1,8 +1,8 @@
 """The timeline of one boot: what happened when, lane by lane, and the axes that it is drawn on.
 
 Law: xen/docs/misc/hvm-emulated-unplug.pandoc for the steps; xen/include/public/io/xenbus.h for the states of PV
-devices; src/xen/unplug.c and src/xen/bug_check.c of the Windows drivers for the log lines that are marked. Times of two
-clocks are never laid on one axis, and where there is no time there is order, which is a fact of its own::
+devices; `dissectors.platform.texts` for the lines of the log that have a name. Times of two clocks are never laid on
+one axis, and where there is no time there is order, which is a fact of its own::
 
     Item(lane="driver", kind="mark", name="mask 0x3", label="unplug mask 0x0003: IDE and SCSI disks, NICs", ...)
 """
@@ -10,7 +10,6 @@ clocks are never laid on one axis, and where there is no time there is order, wh
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from itertools import pairwise
 from typing import Any, Final, Literal, Protocol
 
 from dissectors.platform.registers import UNPLUG_BITS, meaning
+from dissectors.platform.texts import read_text
 from xptrace.access.signs import XENBUS_STATES
 from xptrace.negotiation.course import RESET, Phase, course, symbol
 from xptrace.negotiation.fingerprint import fingerprint
@@ -38,16 +38,12 @@ KEYS: Final = ("vm", "boot", "lane", "kind", "name", "begin_ns", "end_ns", "cloc
                "offset", "line")
 """The keys of an item, in order."""
 
-_NOTABLE: Final = (
-    (re.compile(r"BUGCHECK", re.IGNORECASE), "BUGCHECK"),
-    (re.compile(r"DRIVERS BLACKLISTED", re.IGNORECASE), "BLACKLISTED"),
-    (re.compile(r"PRE-AMBLE"), "PRE-AMBLE"),
-    (re.compile(r"^UNPLUG: "), "UNPLUG"),
-    (re.compile(r"VETO Unplug", re.IGNORECASE), "VETO"),
-    (re.compile(r"\bSUSPEND: "), "SUSPEND"),
-)
-"""Lines of the log that are worth a name on the timeline; the others are `line`."""
 LINE: Final = "line"
+"""The name of a line of the log that no source of a driver or device explains, or that says nothing by itself."""
+_PLAIN: Final = ("driver line", "gplpv line", "module", "suspend timer")
+"""Kinds of `dissectors.platform.texts` that are one among many."""
+_BLOCKS: Final = ("bugcheck", "suspend")
+"""Kinds that come as blocks of lines, each kind of line beginning with this word."""
 _DISKS: Final = sum(bit.value for bit in UNPLUG_BITS if "disk" in bit.name)
 _NICS: Final = sum(bit.value for bit in UNPLUG_BITS if bit.name == "nics")
 _PV_LANES: Final = {"vbd": "disks", "vif": "NICs"}
@@ -143,6 +139,21 @@ class Axis:
             return begin, begin
         return begin, self.end if item.end is None else max(begin, self.at(item.end))
 
+    def layers(self, track: str) -> list[list[Item]]:
+        """The bars of a track in rows, so that none lies over another; as many rows as a picture has room for.
+
+        Phases overlap where a driver left steps out, states where time went backwards.
+        """
+        rows: list[list[Item]] = []
+        for bar in (item for item in self.items if item.kind == "bar" and item.track == track):
+            begin = self.span(bar)[0]
+            row = next((row for row in rows if self.span(row[-1])[1] <= begin), None)
+            if row is not None:
+                row.append(bar)
+            elif len(rows) < _MOST_LAYERS:
+                rows.append([bar])
+        return rows
+
     def instants(self) -> dict[int, int]:
         """Every position at which anything begins or ends, and how much it matters that it is told from the next."""
         found: dict[int, int] = {self.begin: 1, self.end: 1}
@@ -151,6 +162,9 @@ class Axis:
             for position in self.span(item):
                 found[position] = max(found.get(position, 0), weight)
         return found
+
+
+_MOST_LAYERS: Final = 4
 
 
 def _key(moment: Moment) -> tuple[str | None, str | None]:
@@ -190,6 +204,11 @@ class Timeline:
     def items(self) -> tuple[Item, ...]:
         """Every item, axis by axis, in order."""
         return tuple(item for axis in self.axes for item in axis.items)
+
+    @property
+    def spans(self) -> list[tuple[str, int, int]]:
+        """(clock, first, last) of each clock that tells of this boot."""
+        return [(axis.clock, axis.begin, axis.end) for axis in self.axes if axis.clock is not None]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every item as a row."""
@@ -252,7 +271,7 @@ def _device(story: Story) -> Iterator[Item]:
         if not states or states[-1][0] != visit.state:
             states.append((visit.state, visit.step.at))
     if len(states) > 1 or story.begun:
-        for (state, begin), after in zip(states, [*states[1:], None], strict=True):
+        for (state, begin), after in zip(states, [*states[1:], None], strict=False):
             yield Item("device", "bar", state, f"state {state}", begin, after[1] if after else None, "state")
     if story.began in _BEGAN and story.first:
         yield Item("device", "mark", story.began, _BEGAN[story.began], story.first)
@@ -271,13 +290,13 @@ def _functions(story: Story) -> Iterator[Item]:
     One that goes is counted to the disks or NICs if the last mask asked for them alone: that is order, not cause, and
     said as such.
     """
+    masks = story.masks[::-1]
     for event in story.hotplug:
         at = Moment(event.time_ns, event.clock, Place.of(event.records[0]))
         if event.said != "unmapped":
             yield Item("device", "mark", f"function {event.said}", f"PCI function {event.subject} {event.said}", at)
             continue
-        before = [step for step in story.masks if comes_after(at, step.at)]
-        mask = (before[-1].mask or 0) if before else 0
+        mask = next((step.mask or 0 for step in masks if comes_after(at, step.at)), 0)
         lane = "disks" if mask and not mask & _NICS else "NICs" if mask == _NICS else "device"
         after = f", after the mask 0x{mask:x}" if mask else ""
         yield Item(lane, "mark", f"{event.subject} gone", f"PCI function {event.subject} unmapped{after}", at)
@@ -305,7 +324,9 @@ def _pv(story: Story) -> Iterator[Item]:
 
 def _log(story: Story) -> Iterator[Item]:
     for line in story.lines:
-        name = next((name for pattern, name in _NOTABLE if pattern.search(line.text)), LINE)
+        text = read_text(line.text)
+        kind = LINE if text is None or text.kind in _PLAIN else text.kind
+        name = next((block for block in _BLOCKS if kind.startswith(block)), kind)
         yield Item("log", "mark", name, line.text, line.at)
 
 
@@ -373,7 +394,7 @@ def _between(position: int, begin: int, end: int, left: float, right: float) -> 
 
 
 _MOST_INSTANTS: Final = 240
-_WORTH: Final = 1.5
+_WORTH: Final = 2.0
 """What a break must save: decades by which gaps are too narrow to see, weighted, over all gaps."""
 
 

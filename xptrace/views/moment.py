@@ -10,12 +10,13 @@ from xptrace.errors import XptraceError
 _DAY = re.compile(r"(?:(\d{4}-\d\d-\d\d)[T ])?(\d\d?:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?$")
 _EPOCH = re.compile(r"(\d{1,11})(?:\.(\d{1,9}))?$")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d$")
+_UNDATED = ("trace", "monotonic")
 
 
 def utc(time_ns: int, clock: str | None) -> str:
     """ISO 8601 in UTC with microseconds; seconds alone where the clock counts no date."""
     seconds, rest = divmod(time_ns, 10**9)
-    if clock == "trace":
+    if clock in _UNDATED:
         return f"{seconds}.{rest // 1000:06d}"
     try:
         day = datetime.fromtimestamp(seconds, UTC)

@@ -206,46 +206,6 @@ def nic_stays(story: Story, case: Context) -> Iterator[Hit]:
                   "derived" if pv else "assumed")
 
 
-@rule(
-    "A38", severity="high", title="disks on AHCI stay beside their PV disks", unassessed=_INVENTORY,
-    law=f"{_PLATFORM}, a73049953b (QEMU 8.2)",
-    advice="Update to QEMU 8.2 or later, or use hdtype=ide rather than hdtype=ahci or q35.",
-)
-def ahci_stays(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
-    """QEMU before 8.2 does not unplug disks on an AHCI controller, as q35 and hdtype=ahci have.
-
-    Every such disk is there twice, emulated and PV, over one image, which a second mount corrupts.
-    """
-    return iter(())
-
-
-@rule(
-    "A44", severity="medium", title="a device behind a bridge was not unplugged", unassessed=_INVENTORY,
-    law=f"{_PLATFORM}: pci_for_each_device on bus 0 alone",
-    advice="Put emulated disks and NICs on bus 0, not behind a root port or a bridge.",
-)
-def behind_bridge(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
-    """The unplug walks over the functions of bus 0 and no others.
-
-    A disk controller or NIC behind a bridge or a root port stays, and its PV twin makes it two.
-    """
-    return iter(())
-
-
-@rule(
-    "A45", severity="medium", title="a passed-through NIC or NVMe disk is taken for unplugged", unassessed=_INVENTORY,
-    law=f"{_PLATFORM}, bd4982a6c6 (QEMU 1.3), bb346fae38 (QEMU 8.0)",
-    advice="Leave that kind of device out of the guest's mask and of its list of hidden devices.",
-)
-def passthrough(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
-    """Devices that are passed through are never unplugged, whatever the mask says.
-
-    A guest that takes everything emulated for gone may hide or ignore a real NIC, or fail to boot from a real NVMe
-    disk.
-    """
-    return iter(())
-
-
 # -- what stays behind in the device model
 
 

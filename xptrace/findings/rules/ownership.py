@@ -130,17 +130,10 @@ def connected_disks(story: Story, after: Moment) -> list[Change]:
     return [change for change in story.connected("vbd", after) if twin(change.device) and is_disk(story, change.device)]
 
 
-def _states(story: Story, device: str, until: Moment | None = None, end: str = "frontend") -> list[Change]:
-    """The states of one end, those up to a moment where one is given."""
-    states = story.states(device, end)
-    return states if until is None else [change for change in states if comes_after(until, change.at)]
-
-
-def _is_or_gets_open(story: Story, device: str, mask: Step) -> bool:
-    """Whether a PV device was connected when a mask came, or connected at any time after it."""
-    before = _states(story, device, mask.at)
-    later = (change for change in story.connected(device.partition("/")[0], mask.at) if change.device == device)
-    return bool(before and before[-1].state == CONNECTED) or any(later)
+def _open_at(story: Story, device: str, then: Moment) -> Change | None:
+    """The connection of a PV device that was open at a moment."""
+    before = [change for change in story.states(device) if comes_after(then, change.at)]
+    return before[-1] if before and before[-1].state == CONNECTED else None
 
 
 def _list(devices: list[str]) -> str:
@@ -160,22 +153,27 @@ class Lost:
 
 def lost_disks(story: Story, case: Context) -> Lost | None:
     """What a guest without any disk lost; None where one took over, or where there was not enough time for it."""
-    disks = [device for device in story.pv_devices("vbd") if is_disk(story, device)]
-    for mask in story.masks:
-        union = story.mask or 0
-        if not (mask.mask or 0) & (_DISKS | _AUXILIARY | _NVME):
-            continue
-        unplugged = [one for one in disks if (known := twin(one)) is not None and taken(story, case, union, known)]
-        waited = story.remaining_ns(mask.at)
-        if not unplugged or waited is None or waited <= case.patience_ns:
-            return None
-        if any(_is_or_gets_open(story, device, mask) for device in story.pv_devices("vbd")):
-            return None
-        return Lost(mask, unplugged, waited, _is_over(story, case))
-    return None
+    mask, union = _first_of_disks(story), story.mask or 0
+    waited = None if mask is None else story.remaining_ns(mask.at)
+    if mask is None or waited is None or waited <= case.patience_ns:
+        return None
+    devices = story.pv_devices("vbd")
+    if story.connected("vbd", mask.at) or any(_open_at(story, device, mask.at) for device in devices):
+        return None
+    lost = [
+        device for device in devices
+        if is_disk(story, device) and (known := twin(device)) is not None and taken(story, case, union, known)
+    ]
+    return Lost(mask, lost, waited, _is_over(story, case)) if lost else None
+
+
+def _first_of_disks(story: Story) -> Step | None:
+    """The first mask that asks for disks of any kind."""
+    return next((step for step in story.masks if (step.mask or 0) & (_DISKS | _AUXILIARY | _NVME)), None)
 
 
 def _is_over(story: Story, case: Context) -> bool:
+    """Whether the recording shows a boot to its end."""
     ended = ("destroyed", "shutdown")
     return case.after(story) is not None or any(event.said in ended for event in story.life)
 
@@ -258,15 +256,13 @@ def late(story: Story, case: Context) -> Iterator[Hit]:
     What was written by the emulated disk and not yet finished is lost, and what the two wrote in turns may disagree.
     OpenBSD alone attaches its PV drivers first and unplugs afterwards by design.
     """
-    certainty = _twins(story, case)
-    mask = next((step for step in story.masks if (step.mask or 0) & (_DISKS | _AUXILIARY | _NVME)), None)
+    certainty, mask = _twins(story, case), _first_of_disks(story)
     if certainty is None or mask is None or not _whole(story) or _may_be_openbsd(story):
         return
-    open_then = []
-    for device in story.pv_devices("vbd"):
-        before = _states(story, device, mask.at)
-        if before and before[-1].state == CONNECTED and twin(device) is not None:
-            open_then.append(before[-1])
+    open_then = [
+        change for device in story.pv_devices("vbd")
+        if twin(device) is not None and (change := _open_at(story, device, mask.at)) is not None
+    ]
     if open_then:
         disks = _list([named(change.device) for change in open_then])
         gap = story.nanoseconds(open_then[0].at, mask.at)
