@@ -398,6 +398,8 @@ class SimpleTrace:
         """The events from here on, up to anything else; `held.at` is there then."""
         unpack, wanted, passed = rules.unpack, rules.wanted, rules.passed
         head, before, has_pid = rules.head_bytes, rules.type_bytes, rules.version in (3, 4)
+        little, big = _ORDERS
+        beyond = len(little) - 1
         while held.reach(head):
             data, at, base, records = held.data, held.at, held.base, self.records
             doubtful, size, last_head = held.doubtful, len(data), len(data) - head
@@ -408,8 +410,8 @@ class SimpleTrace:
                 if kind != TYPE_EVENT or not HEAD_BYTES <= length <= LONGEST_RECORD:
                     needed = 0
                     break
-                if end > size:
-                    needed = before + length
+                if end + beyond > size:
+                    needed = before + length + beyond
                     break
                 if number in passed:
                     records += 1
@@ -417,7 +419,10 @@ class SimpleTrace:
                     continue
                 event = wanted.get(number)
                 values = None if event is None else event.read(data, at + head, end)
-                if event is None or values is None:
+                if event is None or values is None or (
+                    # cut off where another file begins: its header is no argument
+                    data.find(little, at, end + beyond) >= 0 or data.find(big, at, end + beyond) >= 0
+                ):
                     needed = 0
                     break
                 self.records = records = records + 1
@@ -426,8 +431,10 @@ class SimpleTrace:
                              time_ns if dated else None, MONOTONIC if dated else None, pid if has_pid else None)
                 doubtful, at = None, end
             held.at, held.doubtful, self.records = at, doubtful, records
-            if not needed or not held.reach(needed):
+            if not needed or (not held.reach(needed) and not beyond):
                 return
+            if len(held.data) - held.at < needed:  # the source ends here
+                beyond = 0
 
     def _damage(self, held: _Held, rules: _Rules) -> Damage:
         """Go to where a record or a file begins again, or to the end.

@@ -449,7 +449,7 @@ class TestDamage:
         (found,) = read(data)
         assert isinstance(found, Damage)
         assert (found.length, found.reason) == (
-            len(data), "simpletrace of version 29635600121856, expected 0, 2, 3 or 4",
+            len(data), f"simpletrace of version {0x1AF400000000}, expected 0, 2, 3 or 4",
         )  # fmt: skip
 
     def test_a_file_that_lost_its_header(self) -> None:

@@ -100,6 +100,13 @@ def test_phases_have_the_times_of_their_steps(tmp_path: Path) -> None:
     assert phases["unplug"].begin.place.line == 6
 
 
+def test_a_mask_alone_is_complete_after_a_migration_and_unprobed_at_a_start(tmp_path: Path) -> None:
+    states = "runstate_set current_run_state {} new_state 9 (running)"
+    assert verdict(told(tmp_path, [states.format("6 (prelaunch)"), "out 10 w 3"])).code == "unprobed"
+    again = verdict(told(tmp_path, [states.format("1 (inmigrate)"), "out 10 w 3"]))
+    assert (again.code, "by the mask alone" in again.sentence) == ("complete", True)
+
+
 def test_what_fits_no_state_is_kept_apart(tmp_path: Path) -> None:
     walked = course(told(tmp_path, ["out 10 l 1", MAGIC, "out 12 w 3"]))
     assert [(state, step.register) for state, step in walked.irregular] == [
