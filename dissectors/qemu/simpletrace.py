@@ -84,6 +84,10 @@ def _bounds(argument: Argument) -> tuple[int, int] | None:
     return (-1 << bits - 1, (1 << bits - 1) - 1) if argument.signed else (0, (1 << bits) - 1)
 
 
+def _has_numbers(declaration: EventDeclaration) -> bool:
+    return any(one.kind != STRING for one in declaration.arguments) or not declaration.arguments
+
+
 class _Form:
     """The arguments of one declaration in a byte order, as `arguments` of `simpletrace_records` declares them."""
 
@@ -276,8 +280,12 @@ class _Rules:
         return None
 
     def _number(self, number: int, name: bytes, declarations: tuple[EventDeclaration, ...]) -> None:
-        """Learn what an event's number is; ours is what we declare, and, as in text, what has Xen in its name."""
-        if declarations and (b"xen" in name or name in self._ours):
+        """Learn what an event's number is; ours is what we declare, and, as in text, what has Xen in its name.
+
+        In version 0, an event of nothing but texts tells nothing.
+        """
+        told = declarations and (self.version != 0 or _has_numbers(declarations[0]))
+        if told and (b"xen" in name or name in self._ours):
             self.wanted[number] = _Event(declarations, self._order, fixed=self.version == 0)
             self.passed.discard(number)
         else:
@@ -420,7 +428,7 @@ class SimpleTrace:
                 event = wanted.get(number)
                 values = None if event is None else event.read(data, at + head, end)
                 if event is None or values is None or (
-                    # cut off where another file begins: its header is no argument
+                    # broken off where another file begins, whose header is no argument
                     data.find(little, at, end + beyond) >= 0 or data.find(big, at, end + beyond) >= 0
                 ):
                     needed = 0
@@ -458,7 +466,7 @@ class SimpleTrace:
         """Whether a record or a file begins here: one that is as it is declared, or that has another after it."""
         if _header(held) or rules.name_bytes(held) or rules.dropped_bytes(held):
             return True
-        if rules.version == 0 and (held.offset - damaged) % FIXED_BYTES:
+        if held.offset == damaged or (rules.version == 0 and (held.offset - damaged) % FIXED_BYTES):
             return False
         length = rules.event_bytes(held)
         if length is None:

@@ -77,6 +77,7 @@ class Source:
     def head(self) -> bytes:
         """The first bytes, decompressed. Of standard input they are kept and read again by `windows`."""
         if self.path != "-":
+            self.truncated = None
             with self._open() as stream:
                 return self._read(stream, HEAD)
         if not self._stdin_head:
