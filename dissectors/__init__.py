@@ -63,7 +63,7 @@ class Dissector:
     stream: Callable[[str, Catalogue], Stream] | None = None
 
 
-_OURS: Final = ("dissectors.qemu.textlog", "dissectors.qemu.simpletrace")
+_OURS: Final = ("dissectors.qemu.textlog", "dissectors.qemu.simpletrace", "dissectors.xen.oxenstored")
 """Modules of this project that declare a `DISSECTOR`."""
 
 

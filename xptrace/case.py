@@ -13,6 +13,7 @@ from xptrace.access.rows import Access, Message
 from xptrace.errors import XptraceError
 from xptrace.frames import schema
 from xptrace.frames.build import Columns
+from xptrace.negotiation.sayings import sayings
 from xptrace.negotiation.story import Stories, Story
 from xptrace.negotiation.summary import complete, summary_row
 from xptrace.replay.columns import Interned
@@ -77,6 +78,15 @@ class Case:
     def messages(self) -> pd.DataFrame:
         """One row a line that the guest wrote to the log port."""
         return self._tables.messages
+
+    @cached_property
+    def sayings(self) -> pd.DataFrame:
+        """One row a thing that the guest said: what is understood of its log; a crash or a suspend is one."""
+        columns = Columns(schema.SAYINGS)
+        for story in self._tables.stories:
+            for saying in sayings(story):
+                columns.append(saying.row(story))
+        return columns.frame()
 
     @property
     def events(self) -> pd.DataFrame:

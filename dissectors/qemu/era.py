@@ -46,6 +46,8 @@ def _said(ranges: tuple[Range, ...]) -> str:
 
 def of_event(catalogue: Catalogue, record: Record) -> Era | None:
     """The era of a record's event text; None where every release writes it so, or none that is known."""
+    if record.clock == prefix.MONOTONIC:  # of simpletrace, which has no lines
+        return None
     found = prefix.read(record.raw)
     if found is None or record.recovered:
         return None

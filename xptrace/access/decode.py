@@ -39,8 +39,9 @@ MOST_HELD: Final = 100_000
 LONGEST_PAUSE: Final = 64
 """Lines of other threads that may stand between two records of one access."""
 
+_PORT_SPACE: Final = 1 << 16
 _LIFE: Final = ("runstate_set", "vm_state_notify", "destroy_hvm_domain_action")
-_OWN: Final = ("xen_", "xs_node_", "xenstore_", "kvm_xen_", "qemu_system_", "system_reset")
+_OWN: Final = ("xen_", "xs_node_", "xenstore_", "xenstored_", "kvm_xen_", "qemu_system_", "system_reset")
 
 
 class Decoder:
@@ -326,6 +327,9 @@ class _SourceDecoder:
             return
         number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
         function = vm.spaces.function(number, device or None)
+        if 0 < base < base + size <= _PORT_SPACE:  # a neighbour's BAR may come to lie where another's is
+            self._ledger.decode(record)
+            self._note(vm, record)
         if not function.ours:
             return
         self._ledger.decode(record)

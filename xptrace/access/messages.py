@@ -11,9 +11,12 @@ import re
 from dataclasses import dataclass, field
 
 from dissectors.platform.registers import LOG_BUFFER
+from dissectors.qemu.prefix import MONOTONIC
 from dissectors.record import Record
 
 _OCTAL = re.compile(rb"#([0-3][0-7]{2})")
+_MOST_IN_SIMPLETRACE = 512
+"""Bytes of a text that trace/simple.c keeps: of a text as long nobody knows whether it went on."""
 _SHORTEST_CUT = 400
 """Back ends cut long text (ftrace at 480 bytes, syslog at about 1000); a shorter text was not cut."""
 
@@ -66,7 +69,7 @@ class Assembler:
             if line is None:
                 self._held.clear()
                 self._gap = False
-                lines.append(Line(told, True, [log]))
+                lines.append(Line(told, log.clock != MONOTONIC or len(told) < _MOST_IN_SIMPLETRACE, [log]))
                 continue
             cut = len(told) >= _SHORTEST_CUT and len(told) < len(line.text) and line.text.startswith(told)
             if cut or _OCTAL.sub(lambda m: bytes([int(m[1], 8)]), told) == line.text:

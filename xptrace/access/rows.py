@@ -87,8 +87,8 @@ class Message:
         }
 
 
-Topic = Literal["frontend", "backend", "function", "life", "store"]
-"""What an event is about: a PV device's end, a PCI function, the device model's life, a node of xenstore."""
+Topic = Literal["frontend", "backend", "function", "mapping", "life", "store"]
+"""What an event is about: a PV device's end, a PCI function or one of its BARs, the device model, a xenstore node."""
 
 
 @dataclass(slots=True)

@@ -86,6 +86,17 @@ def _function(said: str) -> Callable[[Record], Sign | None]:
     return read
 
 
+def _mapping(said: str) -> Callable[[Record], Sign | None]:
+    def read(record: Record) -> Sign | None:
+        bus, slot, function, bar = (record.integer(name) for name in ("bus", "slot", "func", "bar"))
+        base, size = record.integer("addr"), record.integer("size")
+        if None in (bus, slot, function, bar, base, size):
+            return None
+        return "mapping", f"{bus:02x}:{slot:02x}.{function} BAR{bar}", f"{said} 0x{base:x}+0x{size:x}", base
+
+    return read
+
+
 def _life(said: str) -> Callable[[Record], Sign | None]:
     return lambda _record: ("life", "device model", said, None)
 
@@ -104,7 +115,9 @@ SIGNS: Final[dict[str, Callable[[Record], Sign | None]]] = {
     "xen_device_backend_state": _device_state("backend"),
     "xen_netdev_frontend_changed": _net_state,
     "xs_node_vprintf": _node, "xs_node_vscanf": _node, "xs_node_read": _node,
+    "xenstored_write": _node, "xenstored_rm": _node,
     "xen_map_pcidev": _function("mapped"), "xen_unmap_pcidev": _function("unmapped"),
+    "pci_update_mappings_add": _mapping("mapped"), "pci_update_mappings_del": _mapping("unmapped"),
     "xen_ioreq_server_create": _life("created"), "xen_ioreq_server_destroy": _life("destroyed"),
     "kvm_xen_soft_reset": _life("soft reset"), "qemu_system_reset_request": _life("reset requested"),
     "system_reset": _life("reset"), "qemu_system_shutdown_request": _life("shutdown requested"),

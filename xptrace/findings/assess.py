@@ -113,8 +113,8 @@ def assess(context: Context, book: Mapping[str, Rule]) -> Assessment:
         for one in book.values():
             given = {*story.evidence, *(("inventory",) if context.inventory else ())}
             missing = tuple(sorted(need for need in one.needs if need not in given))
-            if missing or one.unassessed:
-                done.unassessed.append(Unassessed(one, story.vm, story.boot, missing or (one.unassessed,)))
+            if missing:
+                done.unassessed.append(Unassessed(one, story.vm, story.boot, missing))
                 continue
             done.findings += [_finding(one, story, hit) for hit in one.check(story, context)]
     done.findings.sort(key=lambda found: (SEVERITIES.index(found.severity), found.vm, found.boot, found.rule.id))

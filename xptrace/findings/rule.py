@@ -87,8 +87,7 @@ Check = Callable[[Story, Context], Iterator[Hit]]
 class Rule:
     """One rule: its number (A01 to A52, or a user's own), what it is for, what it rests on, and the check itself.
 
-    `needs` is the evidence without which it cannot be assessed; `unassessed` says what would be needed for those that
-    no recording that is read yet can hold.
+    `needs` is the evidence without which it cannot be assessed.
     """
 
     id: str
@@ -98,7 +97,6 @@ class Rule:
     advice: str
     needs: frozenset[Evidence]
     check: Check
-    unassessed: str = ""
 
     @cached_property
     def why(self) -> str:
@@ -112,7 +110,7 @@ RULES: Final[dict[str, Rule]] = {}
 
 def rule(
     number: str, *, severity: Severity, title: str, law: str, advice: str, needs: Collection[Evidence] = (),
-    unassessed: str = "", into: dict[str, Rule] | None = None,
+    into: dict[str, Rule] | None = None,
 ) -> Callable[[Check], Check]:
     """Declare a rule; raises ValueError where its number is taken, or its check has no docstring."""
     book = RULES if into is None else into
@@ -122,7 +120,7 @@ def rule(
             raise ValueError(f"there is a rule {number} already: {book[number].title}")
         if not check.__doc__:
             raise ValueError(f"{number}: a check must say in its docstring why the anomaly matters")
-        book[number] = Rule(number, severity, title, law, advice, frozenset(needs), check, unassessed)
+        book[number] = Rule(number, severity, title, law, advice, frozenset(needs), check)
         return check
 
     return enter

@@ -86,10 +86,19 @@ FINDINGS: Final[Mapping[str, tuple[str, str]]] = {
 
 EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     **_WHEN_AND_WHOSE,
-    "topic": ("category", "frontend, backend, function, life or store"),
+    "topic": ("category", "frontend, backend, function, mapping, life or store"),
     "subject": ("string", "what it happened to: vbd/768, 00:07.0, runstate, a path of xenstore"),
     "said": ("string", "the state or value in the recording's words; untrusted"),
     "value": ("Int64", "its number, where it has one"),
+    **EVIDENCE,
+}
+
+SAYINGS: Final[Mapping[str, tuple[str, str]]] = {
+    **_WHEN_AND_WHOSE,
+    "until_ns": ("Int64", "time of the last line of it"),
+    "said": ("category", "what kind of thing: bugcheck, suspend, or a kind of dissectors.platform.texts"),
+    "speaker": ("category", "whose word it is: guest, or unproven: the device's, or a guest's that imitates it"),
+    "fields": ("object", "what it holds, by name; untrusted, not escaped"),
     **EVIDENCE,
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from dissectors.platform.texts import Speaker, Text, Value, read_text
 from xptrace.negotiation.story import Line, Moment, Story, by_vm
@@ -54,6 +54,14 @@ class Saying:
     def until(self) -> Moment:
         """When the last of it was said."""
         return self.moments[-1]
+
+    def row(self, story: Story) -> dict[str, Any]:
+        """The keys of a saying of that boot, in order."""
+        return {
+            "time_ns": self.at.time_ns, "clock": self.at.clock, "vm": story.vm, "boot": story.boot,
+            "until_ns": self.until.time_ns, "said": self.kind, "speaker": self.speaker, "fields": dict(self.fields),
+            "source": self.at.place.source, "offset": self.at.place.offset, "line": self.at.place.line,
+        }
 
     def integer(self, name: str) -> int | None:
         """The number of that name, missing where it was not said."""

@@ -27,7 +27,8 @@ MOST: Final = 10_000
 """Facts of one kind that are kept of one boot; those beyond are counted."""
 
 Evidence = Literal[
-    "ports", "config", "bar1", "messages", "bytes", "vbd", "vif", "life", "hotplug", "store", "time", "inventory",
+    "ports", "config", "bar1", "messages", "bytes", "vbd", "vif", "life", "hotplug", "store", "xenstored", "mapping",
+    "time", "inventory",
 ]
 """What is known of a boot, so that a rule can say whether it can be assessed at all.
 
@@ -112,6 +113,22 @@ class Change:
         return self.device.partition("/")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """An I/O BAR of any PCI function: where the device model put it, or from where it took it away."""
+
+    function: str
+    bar: int
+    base: int
+    size: int
+    mapped: bool
+    at: Moment
+
+    def overlaps(self, other: Mapping) -> bool:
+        """Whether they have ports in common."""
+        return self.base < other.base + other.size and other.base < self.base + self.size
+
+
 @dataclass(slots=True)
 class Seen:
     """One of Xen's PCI functions as its config space was read: what was not read is missing."""
@@ -163,6 +180,7 @@ class Story:
     life: list[Event] = field(default_factory=list)
     store: list[Event] = field(default_factory=list)
     bar1: list[Step] = field(default_factory=list)
+    mappings: list[Mapping] = field(default_factory=list)
     functions: dict[int, Seen] = field(default_factory=dict)
     first_log: Step | None = None
     """The first character for the log port."""
@@ -388,6 +406,8 @@ def _config(story: Story, access: Access, at: Moment) -> None:
 
 
 def _event(story: Story, event: Event, at: Moment) -> None:
+    if event.records[0].event.startswith("xenstored_"):
+        story.evidence.add("xenstored")
     if event.topic in ("frontend", "backend"):
         if event.value is None:
             return
@@ -401,6 +421,12 @@ def _event(story: Story, event: Event, at: Moment) -> None:
     elif event.topic == "function":
         story.evidence.add("hotplug")
         _keep(story, "hotplug", story.hotplug, event)
+    elif event.topic == "mapping":
+        story.evidence.add("mapping")
+        record = event.records[0]
+        bar, base, size = (record.integer(name) or 0 for name in ("bar", "addr", "size"))
+        mapping = Mapping(event.subject.partition(" ")[0], bar, base, size, record.event.endswith("add"), at)
+        _keep(story, "mappings", story.mappings, mapping)
     elif event.topic == "store":
         story.evidence.add("store")
         _keep(story, "store", story.store, event)

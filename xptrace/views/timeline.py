@@ -34,7 +34,10 @@ WIDEST: Final = 200
 """Columns: what is narrower or wider than these is drawn as if it were these."""
 MANY: Final = 10
 """More boots than this are shown as one line each."""
-CLOCKS: Final = {"wall": "the host's clock", "syslog": "syslog's clock", "trace": "the kernel tracer's clock"}
+CLOCKS: Final = {
+    "wall": "the host's clock", "syslog": "syslog's clock", "trace": "the kernel tracer's clock",
+    "monotonic": "the host's clock since its boot",
+}
 ORDER: Final = "order, no time recorded"
 _MOST_STEPS: Final = 200
 _MOST_TRACKS: Final = 8

@@ -8,7 +8,22 @@ from typing import Any
 
 import pytest
 
-from tests.xptrace.findings.making import PROCESS, RUNNING, mask, preamble, recording, timed
+from tests.xptrace.findings.making import (
+    PROCESS,
+    RUNNING,
+    examined,
+    frontend,
+    mask,
+    preamble,
+    recording,
+    timed,
+)
+from xptrace.findings.assess import Finding, all_rules, assess
+from xptrace.findings.rule import Context
+from xptrace.model.inventory import parse
+from xptrace.model.profiles import profile
+
+Lines = list[str | float]
 
 
 def found(folder: Path, xptrace: Callable[..., Any], value: int, inventory: str | Path) -> dict[str, str]:
@@ -31,6 +46,39 @@ def test_what_a_mask_leaves(
 ) -> None:
     """The logs are in the form of QEMU 10.1 and later, which takes SATA disks too, and spares no vfio on real Xen."""
     assert set(found(tmp_path, xptrace, value, inventory)) == rules
+
+
+def stuck(folder: Path, lines: Lines, inventory: str, *names: str) -> list[Finding]:
+    """What A43 finds where the device is one of these profiles."""
+    stories = examined(recording(folder, timed(lines)), rules=()).stories
+    context = Context(stories, {"win10": [profile(name) for name in names]}, inventory=parse(inventory))
+    return assess(context, {"A43": all_rules()["A43"]}).findings
+
+
+WAITING: Lines = [frontend(51712, "Initialising"), *preamble(), mask(1), 61, frontend(51712, "Initialised")]
+
+
+def test_an_nvme_disk_goes_and_no_pv_disk_gets_its_image(tmp_path: Path) -> None:
+    (finding,) = stuck(tmp_path, WAITING, "nvme", "xcp-ng-4.2")
+    assert (finding.severity, finding.certainty) == ("medium", "assumed")
+    assert "mask 0x0001" in finding.sentence
+    assert "no PV disk connected in the 61" in finding.sentence
+    (finding,) = stuck(tmp_path, WAITING, "nvme", "xcp-ng-4.2", "qemu-4.2")
+    assert "if the device is XCP-ng's or XenServer's" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("lines", "inventory", "name"),
+    [
+        (WAITING, "nvme", "qemu-4.2"),  # not XCP-ng's
+        (WAITING, "ide0", "xcp-ng-4.2"),  # no NVMe disk
+        (WAITING, "pt:nvme", "xcp-ng-4.2"),  # passed through: never taken away
+        ([*WAITING[:-2], 20, frontend(51712, "Initialised")], "nvme", "xcp-ng-4.2"),  # it is not late yet
+        ([*WAITING[:-2], frontend(51712, "Connected"), 61, PROCESS], "nvme", "xcp-ng-4.2"),  # the PV disk took over
+    ],
+)
+def test_look_alikes_of_an_image_still_held(tmp_path: Path, lines: Lines, inventory: str, name: str) -> None:
+    assert stuck(tmp_path, lines, inventory, name) == []
 
 
 def test_ahci_stays_before_8_2(tmp_path: Path, xptrace: Callable[..., Any]) -> None:

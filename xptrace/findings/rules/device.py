@@ -6,12 +6,11 @@ model serves are told, and those that an unplug takes away; what they are is not
 
     cpu_out addr 0x10(w) value 1
     xen_unmap_pcidev id: 0 bdf: 00.07.00
-
-Rules that speak of the kind of an emulated device therefore stay unassessed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -21,13 +20,16 @@ from xptrace.findings.rule import Certainty, Context, Hit, places, rule
 from xptrace.findings.rules.ownership import connected_disks, lost_disks, moment, named, twin
 from xptrace.findings.words import asked, span, when
 from xptrace.model.profile import Profile
-from xptrace.negotiation.story import Moment, Step, Story, comes_after
+from xptrace.negotiation.story import Mapping, Moment, Step, Story, comes_after
 
 _PLATFORM: Final = "hw/i386/xen/xen_platform.c"
 _QUEUE: Final = "unplug-version-2.patch of XenServer's queue on qemu-xen-traditional"
 _DISKS, _NICS, _AUXILIARY, _NVME = (bit.value for bit in UNPLUG_BITS)
 _MOST: Final = 8
 """Places that are named of one anomaly."""
+_LINUX, _LAST_BUILD = 3, 0xFF
+"""The product that is registered for Linux, and the last build of it that XenServer takes for Linux'."""
+_WHOLE_RESET: Final = (8, 1)
 _FOURTH: Final = 3
 """The place of the secondary slave, hdd, among the IDE disks."""
 _INVENTORY: Final = "the emulated devices of the VM: the command line of its device model, or QMP's query-pci"
@@ -210,30 +212,34 @@ def nic_stays(story: Story, case: Context) -> Iterator[Hit]:
 
 
 @rule(
-    "A42", severity="high", title="the BARs of the IDE and USB controllers overlap after the unplug",
-    law="hw/ide/piix.c, 856ca10f9c (QEMU 8.1)", advice="Update to QEMU 8.1 or later.",
-    unassessed="the BARs of the IDE and USB functions after the mask: config accesses to devices that are not Xen's",
+    "A42", severity="high", title="a controller's ports came to lie on another's after the unplug",
+    law="hw/ide/piix.c, 856ca10f9c (QEMU 8.1)", needs={"ports", "mapping"}, advice="Update to QEMU 8.1 or later.",
 )
-def bars_overlap(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
+def bars_overlap(story: Story, case: Context) -> Iterator[Hit]:
     """Before QEMU 8.1 the IDE function was reset only in part at the unplug, and its bus master BAR was cut short.
 
     It may then lie where the USB controller's ports are, whose driver reads another device's registers and gives up.
     """
-    return iter(())
+    mask = _first_mask(story, _DISKS | _AUXILIARY)
+    if mask is None:
+        return
+    there: dict[tuple[str, int], Mapping] = {}
+    for one in story.mappings:
+        if not one.mapped:
+            there.pop((one.function, one.bar), None)
+            continue
+        other = next((two for two in there.values() if two.function != one.function and one.overlaps(two)), None)
+        there[one.function, one.bar] = one
+        if other is not None and comes_after(one.at, mask.at):
+            fixed = case.device(story, lambda profile: profile.lineage == "qemu" and profile.version >= _WHOLE_RESET)
+            odd = ", though this release resets the IDE function whole" if fixed else ""
+            yield Hit(f"{story.id}: {_ports(one)} was mapped {when(one.at)}, after mask 0x{mask.mask or 0:04x}, onto "
+                      f"{_ports(other)}{odd}", places(mask.at, one.at, other.at))
+            return
 
 
-@rule(
-    "A43", severity="medium", title="the back end of an unplugged NVMe disk is still open",
-    law="XCP-ng's patches on QEMU 4.2.1: the NVMe back end is closed at the unplug",
-    advice="Update XCP-ng or XenServer; until then, shut the VM down to have its image released.",
-    unassessed="the block back ends of the device model: QMP's query-block, or tapdisk's log",
-)
-def backend_open(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
-    """XenServer's QEMU once kept the image of an unplugged NVMe disk open.
-
-    The host then cannot detach, snapshot or migrate the image, for somebody still holds it.
-    """
-    return iter(())
+def _ports(one: Mapping) -> str:
+    return f"BAR{one.bar} of {one.function} (ports 0x{one.base:x} to 0x{one.base + one.size - 1:x})"
 
 
 def _real_xen(story: Story) -> bool:
@@ -354,16 +360,62 @@ def other_protocol(story: Story, case: Context) -> Iterator[Hit]:
               places(*(step.at for step in found.ignored[:_MOST])), certainty)
 
 
+_TOOLSTACK: Final = re.compile(
+    r"/local/domain/\d+/(?:vm-data/|xenserver/|platform/(?:device_id|revision|subsystem_id)$|control/has-vendor-device$)"
+)
+"""Nodes that xenopsd alone sets up for a guest, by their whole path."""
+_UPDATED: Final = re.compile(r"(?:^|/local/domain/\d+/)data/updated$")
+_TICK_NS: Final = 10**6
+"""To what oxenstored's access log rounds its times down."""
+
+
+def _as_linux(story: Story) -> tuple[Step, Step] | None:
+    """The product and the build by which a driver first named itself in the way that XenServer takes for Linux'."""
+    product: Step | None = None
+    for step in story.handshake:
+        if step.register == "product_number":
+            product = step
+        elif step.register == "build_number" and product is not None and product.value == _LINUX and (
+            step.value is not None and step.value <= _LAST_BUILD
+        ):
+            return product, step
+    return None
+
+
+def _logged(story: Story) -> list[Moment]:
+    """When the log of xenstored tells of this guest."""
+    events = [event for event in story.store if event.records[0].event.startswith("xenstored_")]
+    logs = {event.records[0].source for event in events}
+    return [*(moment(event) for event in events), *(one.at for one in story.changes if one.at.place.source in logs)]
+
+
 @rule(
-    "A49", severity="medium", title="XenServer was not told that PV drivers run",
+    "A49", severity="medium", title="XenServer was not told that PV drivers run", needs={"ports", "xenstored"},
     law="notify.patch of XenServer's queue; XEN_PLATFORM_PV_DRIVER_INFO and xenopsd",
     advice="Install the guest tools, or see why xenopsd did not act upon XEN_PLATFORM_PV_DRIVER_INFO.",
-    unassessed="the xenstore nodes data/updated and control/feature-*: a log of xenstored, or of xenopsd",
 )
-def not_told(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
+def not_told(story: Story, case: Context) -> Iterator[Hit]:
     """For Linux (product 3, build below 256) the host itself notes in xenstore that the guest can suspend and stop.
 
     Without these nodes the toolstack takes the guest for one without PV drivers, and refuses to shut it down cleanly,
     to suspend or to migrate it.
     """
-    return iter(())
+    named_as = _as_linux(story)
+    if named_as is None or story.blacklisted is not False or story.counts["store"] > len(story.store):
+        return
+    product, build = named_as
+    written = [event for event in story.store if event.records[0].event == "xenstored_write"]
+    setup = next((moment(event) for event in written if _TOOLSTACK.match(event.subject)), None)
+    before = None if setup is None else story.nanoseconds(setup, build.at)
+    if before is None or before < 0:  # not XenServer's, or its log begins too late to tell
+        return
+    for event in written:
+        after = story.nanoseconds(build.at, moment(event))
+        if _UPDATED.search(event.subject) and (after is None or after > -_TICK_NS):
+            return
+    timed = [(waited, at) for at in _logged(story) if (waited := story.nanoseconds(build.at, at)) is not None]
+    waited, last = max(timed, key=lambda entry: entry[0])
+    if waited > case.patience_ns:
+        yield Hit(f"{story.id}: the driver named product {_LINUX}, build {build.value} {when(build.at)}, and nobody "
+                  f"wrote data/updated in the {span(waited)} for which xenstored's log goes on to tell of this guest",
+                  places(product.at, build.at, last), "derived")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from xptrace.findings.rule import Context, Hit, places, rule
-from xptrace.findings.words import asked, when
+from xptrace.findings.rules.ownership import lost_disks
+from xptrace.findings.words import asked, span, when
 from xptrace.model.inventory import (
     CLASS_NIC,
     CLASS_NVME,
@@ -118,3 +119,32 @@ def passed_through(story: Story, case: Context) -> Iterator[Hit]:
     kinds = {kind for bit, kind in ((_NICS, CLASS_NIC), (_NVME, CLASS_NVME), (_DISKS, CLASS_SCSI)) if mask & bit}
     there = left(story, case, lambda one: one.type in PASSED_THROUGH and one.pci_class in kinds)
     yield from _hit(story, there, "it was passed through, and stays")
+
+
+@rule(
+    "A43", severity="medium", title="the image of an unplugged NVMe disk may still be open",
+    law="XCP-ng's patches on QEMU 4.2.1: the NVMe back end is closed at the unplug",
+    needs={"ports", "vbd", "inventory"},
+    advice="Update XCP-ng or XenServer; until then, shut the VM down to have its image released.",
+)
+def backend_open(story: Story, case: Context) -> Iterator[Hit]:
+    """XenServer's QEMU once kept the image of an unplugged NVMe disk open.
+
+    The PV disk's back end then cannot have it, nor can the host detach, snapshot or migrate it. That somebody holds the
+    image is in no recording; that no PV disk took over is.
+    """
+    devices = [profile for profile in case.devices.get(story.vm, ()) if profile.lineage == "xcp-ng"]
+    lost = lost_disks(story, case) if devices else None
+    if lost is None:
+        return
+    there = {one.name for one in after(story, case.inventory, devices[0]) if one.present}
+    gone = [
+        one.name for one in case.inventory
+        if one.pci_class == CLASS_NVME and one.type not in PASSED_THROUGH and one.name not in there
+    ]
+    if gone:
+        sole = all(profile.lineage == "xcp-ng" for profile in case.devices[story.vm])
+        whose = "" if sole else " if the device is XCP-ng's or XenServer's"
+        yield Hit(f"{story.id}: mask 0x{lost.mask.mask or 0:04x}, written {when(lost.mask.at)}, took {', '.join(gone)} "
+                  f"away{whose}, and no PV disk connected in the {span(lost.waited_ns)} after it",
+                  places(lost.mask.at, story.last), "assumed")

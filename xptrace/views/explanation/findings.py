@@ -22,7 +22,6 @@ def _rule(one: Rule) -> Page:
         "advice": one.advice,
         "law": one.law,
         "needs": tuple(sorted(one.needs)),
-        "not yet": one.unassessed,
     })  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""The recordings of Xen's own daemons: oxenstored's access log."""

@@ -1,0 +1,86 @@
+r"""The access log of oxenstored, as far as it tells of nodes of guests that are written or removed.
+
+Law: tools/ocaml/xenstored/logging.ml writes the time (UTC), the connection padded to 12, the operation padded to 9, and
+the request with each NUL as a space, escaped as OCaml escapes a string; a line is cut at 180 characters. The connection
+is `D` and the number of a domain, or `A` and the number of a local socket, with `.` and a transaction in one::
+
+    [20261123T03:17:30.038Z]  D1           write     control/feature-suspend 1
+    [20261123T03:11:07.385Z]  A8.2         write     /local/domain/1/platform/acpi_s4 1
+    [20261123T03:18:36.529Z]  r(1):A24.2   rm        /local/domain/1/console \n
+
+The last is a transaction that is played again after a conflict: it says nothing that was not logged before. What was
+asked is logged whether or not it was allowed, and what a guest writes is its own: the value stays as it is logged.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from collections.abc import Iterator
+from datetime import datetime
+
+from dissectors import Dissector
+from dissectors.qemu import prefix as line_prefix
+from dissectors.qemu.catalogue import Catalogue
+from dissectors.record import Damage, Loss, Record
+
+NEEDLES: tuple[re.Pattern[bytes], ...] = (re.compile(rb" write     "), re.compile(rb" rm        "))
+"""Bytes that must occur in any record of ours: the operation, padded, and the space on either side of it."""
+
+_LINE = re.compile(
+    rb"\[(?P<second>\d{8}T\d\d:\d\d:\d\d)\.(?P<milli>\d{3})Z\] +(?:A\d{1,10}|D(?P<domain>\d{1,5}))"
+    rb"(?:\.\d{1,10})? +(?P<operation>write|rm) +(?P<path>[-/\w@]+)(?: (?P<value>.*))?$", re.DOTALL
+)
+_NODE = re.compile(rb"(?:/local/domain/(?P<domain>[1-9]\d{0,4})/)?(?P<node>[^/].*)$")
+"""A node of a domain, by its whole path or, by the domain's own connection, by what comes below its home."""
+_DOM0 = b"0"
+
+
+class AccessLog:
+    """Reads candidate lines of one source into writes and removals of guests' nodes."""
+
+    def __init__(self, source: str, catalogue: Catalogue) -> None:  # noqa: ARG002  its operations are no trace events
+        self._source = source
+
+    def read(self, line: bytes, offset: int, number: int, length: int) -> Iterator[Record | Damage | Loss]:
+        """What one line says, its newline left out; `length` counts it."""
+        found = _LINE.match(line)
+        domain = None if found is None else _guest(found["domain"] or _DOM0, found["path"])
+        if found is None or domain is None:
+            return
+        try:
+            second = timegm(datetime.fromisoformat(found["second"].decode()).timetuple())
+        except ValueError:
+            yield Damage(self._source, offset, length, number, "the time of this line is no date")
+            return
+        time_ns: int | None = second * 10**9 + int(found["milli"]) * 10**6
+        if time_ns is not None and not 0 <= time_ns < 1 << 63:
+            time_ns = None
+        operation = found["operation"].decode()
+        values = {"path": found["path"], "value": (found["value"] or b"") if operation == "write" else b""}
+        yield Record(self._source, offset, length, number, f"xenstored_{operation}", values, line, time_ns,
+                     None if time_ns is None else line_prefix.WALL, guest=f"dom{domain.decode()}")
+
+
+def _guest(writer: bytes, path: bytes) -> bytes | None:
+    """The number of the guest whose node it is; None where it is nobody's, Dom0's, or not the writer's to write.
+
+    What a domain keeps below `backend` is of the guests that it serves.
+    """
+    node = _NODE.match(path)
+    if node is None or node["node"].startswith(b"backend/"):
+        return None
+    domain: bytes = node["domain"] or writer
+    return domain if domain != _DOM0 and writer in (_DOM0, domain) else None
+
+
+def sniff(head: bytes) -> int:
+    """How sure it is that a source is such a log: its needles decide line by line."""
+    return 50 if re.match(rb"\[\d{8}T\d\d:\d\d:\d\d\.\d{3}Z\]  ", head) else 0
+
+
+DISSECTOR = Dissector(
+    "oxenstored", "oxenstored's access log: nodes of guests that are written and removed",
+    b"[20261123T03:17:30.038Z]  D1           write     control/feature-suspend 1", sniff,
+    lines=AccessLog, needles=NEEDLES,
+)
