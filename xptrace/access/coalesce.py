@@ -44,6 +44,14 @@ def _mask(value: int, size: int | None) -> int:
     return value if size is None else value & (1 << 8 * size) - 1
 
 
+def _is_relayed(opened: Assembled, record: Record) -> bool:
+    """Whether a record is of a port access by which the device model serves an open request for config space."""
+    if opened.kind != "config" or not opened.head or not all(one.event.startswith("handle_") for one in opened.records):
+        return False
+    served = record.event in ("cpu_in", "cpu_out") or record.event.startswith(("cpu_ioreq_pio", "memory_region_ops_"))
+    return served and record.integer("addr") in range(CONFIG_ADDRESS, CONFIG_DATA.stop)
+
+
 class Stream:
     """The records of one thread, which serves one access after the other."""
 
@@ -51,6 +59,8 @@ class Stream:
         self.line = 0
         """The line of the last record that it was fed."""
         self._open: Assembled | None = None
+        self._relay: Assembled | None = None
+        """A request for config space that the device model serves by port accesses of its own (QEMU 2.5 to 2.12)."""
         self._warned: Record | None = None
         self._unplaced: Record | None = None
         """A device's answer, up to QEMU 2.5 told with an offset in a region that nobody names; `cpu_in` places it."""
@@ -62,6 +72,12 @@ class Stream:
 
     def flush(self) -> Iterator[Assembled]:
         """No further record belongs to what is open: hand it over."""
+        yield from self._relayed(self._flush())
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            yield relay
+
+    def _flush(self) -> Iterator[Assembled]:
         if self._warned is not None:
             record, self._warned = self._warned, None
             yield _pv_mmio(record, "read")
@@ -84,6 +100,40 @@ class Stream:
 
     def feed(self, record: Record) -> Iterator[Assembled]:
         """Take one record; hand over every access that it shows to be complete."""
+        opened = self._open
+        if self._relay is None and opened is not None and _is_relayed(opened, record):
+            self._relay, self._open = opened, None
+        if self._relay is None:
+            yield from self._feed(record)
+        elif record.event == "handle_ioreq":
+            yield from self.flush()
+            yield from self._feed(record)
+        elif record.event == "handle_ioreq_read":
+            for done in self.flush():
+                done.records.append(record)
+                yield done
+        else:
+            yield from self._relayed(self._feed(record))
+
+    def _relayed(self, parts: Iterator[Assembled]) -> Iterator[Assembled]:
+        """A request for config space, made one with the port accesses by which the device model serves it."""
+        for part in parts:
+            relay = self._relay
+            if relay is None:
+                yield part
+            elif part.kind == "pio" and part.address == CONFIG_ADDRESS:
+                relay.records += part.records
+            elif part.config is not None or part.address in CONFIG_DATA:
+                relay.records += part.records
+                relay.config = part.config or relay.config
+                if relay.value is None and part.value is not None:
+                    relay.value = _mask(part.value, relay.size)
+            else:
+                self._relay = None
+                yield relay
+                yield part
+
+    def _feed(self, record: Record) -> Iterator[Assembled]:
         self.line = record.line
         event = record.event
         unplaced, self._unplaced = self._unplaced, None
@@ -109,7 +159,7 @@ class Stream:
             if opened is not None and opened.kind == "mmio" and opened.direction == "write":
                 (opened.calls[-1].records if opened.calls else opened.records).append(record)
             else:
-                yield from self.flush()
+                yield from self._flush()
                 yield _pv_mmio(record, "write")
 
     def log(self, record: Record) -> bool:
@@ -127,7 +177,7 @@ class Stream:
             yield _pv_mmio(record, "read")
 
     def _start(self, opened: Assembled) -> Iterator[Assembled]:
-        yield from self.flush()
+        yield from self._flush()
         self._open = opened
 
     def _whole(
@@ -159,7 +209,7 @@ class Stream:
             opened.config = opened.config or config
             opened.records.append(record)
             if record.event == "handle_ioreq_read":
-                yield from self.flush()
+                yield from self._flush()
             return
         yield from self._start(
             Assembled(direction, kind, address, size, value, stage, [record], config=config, head=head)
@@ -176,7 +226,7 @@ class Stream:
             direction = "read" if record.integer("dir") == 1 else "write"
         address, size, data = record.integer("addr"), record.integer("size"), record.integer("data")
         if kind is None or address is None:
-            yield from self.flush()
+            yield from self._flush()
             return
         config = None
         if kind == "config":
@@ -193,7 +243,7 @@ class Stream:
                 opened.stage = _STAGES[direction][event]
                 opened.records.append(record)
                 if event == "handle_ioreq_read":
-                    yield from self.flush()
+                    yield from self._flush()
                 return
             yield from self._start(
                 Assembled(direction, kind, address, size, None, _STAGES[direction][event], [record],
@@ -244,7 +294,8 @@ class Stream:
                 and address in CONFIG_DATA
                 and opened.address in (None, address)
             ):
-                opened.address, opened.size, opened.stage = address, size, stage
+                opened.address, opened.stage = address, stage
+                opened.size = opened.size if size is None else size
                 opened.records.append(record)
                 return
         yield from self._whole(record, direction, "pio", address, size, value)
@@ -263,9 +314,9 @@ class Stream:
             records, self._warned = [self._warned, record], None
         opened = self._open
         if opened is not None and opened.direction == direction and not opened.calls:
-            config = told in CONFIG_DATA or (region or "").startswith("pcie-mmcfg")
+            config = told in (CONFIG_DATA if absolute else range(4)) or (region or "").startswith("pcie-mmcfg")
             if config and opened.kind == "config" and opened.address is None and direction == "read":
-                opened.address, opened.size, opened.stage = told, size, 3
+                opened.address, opened.size, opened.stage = told if absolute else CONFIG_DATA.start + told, size, 3
                 opened.records += records
                 opened.vcpu = vcpu
                 return
@@ -287,7 +338,7 @@ class Stream:
                     opened.regions.append((at, region))
                 return
         if not absolute:
-            yield from self.flush()
+            yield from self._flush()
             self._unplaced = record if direction == "read" else None
             return
         call = Call(told, size, value, region, records)
@@ -316,7 +367,7 @@ class Stream:
         if absolute:
             if told != at:
                 return False
-        elif told not in (at - 0x10, at & 0xFF):
+        elif told not in ((at & 3,) if at in range(CONFIG_ADDRESS, CONFIG_DATA.stop) else (at - 0x10, at & 0xFF)):
             return False
         if opened.size is None:
             return True
