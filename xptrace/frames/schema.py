@@ -67,7 +67,7 @@ SUMMARY: Final[Mapping[str, tuple[str, str]]] = {
     "probe_ns": ("Int64", "from the first read of the magic to the protocol version"),
     "naming_ns": ("Int64", "from there to the build number"),
     "verdict_ns": ("Int64", "from there to the second read of the magic"),
-    "decision_ns": ("Int64", "from there to the first mask"),
+    "decision_ns": ("Int64", "from there, or from the last step before it that there was, to the first mask"),
     "unplug_ns": ("Int64", "from the first mask to the last"),
     "handover_ns": ("Int64", "from the last mask until PV disks and NICs were connected"),
 }

@@ -65,7 +65,7 @@ PHASES: Final = {
     "probe": "from the first read of the magic to the protocol version",
     "naming": "from the version to the build number: the driver says who it is",
     "verdict": "from the build number to the second read of the magic: the host judges",
-    "decision": "from the verdict to the first mask",
+    "decision": "from the verdict, or the last step before it that there was, to the first mask",
     "unplug": "from the first mask to the last",
     "handover": "from the last mask to the first connected PV disk or NIC of every kind that is seen",
 }
@@ -148,13 +148,13 @@ def _phases(story: Story) -> Iterator[Phase]:
     build = first("build_number", version or probe)
     verdict = first("magic", build) if build else None
     masks = [step for step in steps if step.mask is not None]
-    accepted = verdict or version or probe
     yield from _phase("probe", probe, version)
     yield from _phase("naming", version, build)
     yield from _phase("verdict", build, verdict)
     if masks:
-        if accepted is not None and accepted is not masks[0] and steps.index(accepted) < steps.index(masks[0]):
-            yield from _phase("decision", accepted, masks[0])
+        before = steps[: steps.index(masks[0])]
+        known = next((step for step in (verdict, build, version, probe) if step in before), None)
+        yield from _phase("decision", known, masks[0])
         yield from _phase("unplug", masks[0], masks[-1])
         last = _last_connected(story, masks[-1])
         if last is not None:

@@ -142,7 +142,7 @@ class Axis:
     def layers(self, track: str) -> list[list[Item]]:
         """The bars of a track in rows, so that none lies over another; as many rows as a picture has room for.
 
-        Phases overlap where a driver left steps out, states where time went backwards.
+        Phases and states overlap where time went backwards.
         """
         rows: list[list[Item]] = []
         for bar in (item for item in self.items if item.kind == "bar" and item.track == track):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xptrace.access.decode import Decoder
@@ -167,3 +169,19 @@ def test_any_guest_has_a_course_and_a_verdict(tmp_path_factory: pytest.TempPathF
     # every step of the handshake is a visit, a repetition that changes nothing, or irregular
     assert len(walked.visits) + len(walked.irregular) <= len(story.handshake)
     assert list(worst_first([story, story])) == [story, story]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([*WHOLE, "out 10 w 1", "out 10 l 2", "in 12 b 0", CONNECTS]), max_size=12))
+def test_the_phases_of_a_handshake_follow_one_another(accesses: list[str]) -> None:
+    with TemporaryDirectory() as folder:
+        phases = course(told(Path(folder), [*accesses, MAGIC])).phases
+    assert [phase.name for phase in phases] == [name for name in PHASES if name in {phase.name for phase in phases}]
+    for one, other in pairwise(phases):
+        assert one.end.place.offset <= other.begin.place.offset
+
+
+def test_a_decision_begins_with_the_last_that_was_learnt_before_the_mask(tmp_path: Path) -> None:
+    found = course(told(tmp_path, [MAGIC, "in 12 b 1", *NAMED, "out 10 w 3"])).phases  # nobody reads the verdict
+    lines = {phase.name: (phase.begin.place.line, phase.end.place.line) for phase in found}
+    assert lines == {"probe": (1, 2), "naming": (2, 4), "decision": (4, 5), "unplug": (5, 5)}

@@ -235,11 +235,11 @@ def test_nothing_is_said_of_a_device_that_nobody_touched(log: Callable[..., Path
     assert [(item.lane, item.name, item.label) for item in told.items] == [("log", "line", "hello")]
 
 
-def test_phases_that_overlap_are_drawn_in_rows_of_their_own(log: Callable[..., Path]) -> None:
-    """Without a second read of the magic the decision begins at the version, and so does the naming."""
+def test_phases_are_drawn_in_one_row_whatever_the_driver_left_out(log: Callable[..., Path]) -> None:
+    """Without a second read of the magic the decision begins at the build number, where the naming ends."""
     told = timeline(*stories(log(stamped([*HANDSHAKE[:4], HANDSHAKE[5]]))))
     (axis,) = told.axes
-    assert [[bar.name for bar in row] for row in axis.layers("phases")] == [["probe", "naming", "unplug"], ["decision"]]
+    assert [[bar.name for bar in row] for row in axis.layers("phases")] == [["probe", "naming", "decision", "unplug"]]
 
 
 def test_a_driver_of_which_no_step_fits_has_no_state(log: Callable[..., Path]) -> None:
