@@ -53,13 +53,12 @@ class AccessLog:
         except ValueError:
             yield Damage(self._source, offset, length, number, "the time of this line is no date")
             return
-        time_ns: int | None = second * 10**9 + int(found["milli"]) * 10**6
-        if time_ns is not None and not 0 <= time_ns < 1 << 63:
-            time_ns = None
+        time_ns = second * 10**9 + int(found["milli"]) * 10**6
+        dated = 0 <= time_ns < 1 << 63
         operation = found["operation"].decode()
         values = {"path": found["path"], "value": (found["value"] or b"") if operation == "write" else b""}
-        yield Record(self._source, offset, length, number, f"xenstored_{operation}", values, line, time_ns,
-                     None if time_ns is None else line_prefix.WALL, guest=f"dom{domain.decode()}")
+        yield Record(self._source, offset, length, number, f"xenstored_{operation}", values, line,
+                     time_ns if dated else None, line_prefix.WALL if dated else None, guest=f"dom{domain.decode()}")
 
 
 def _guest(writer: bytes, path: bytes) -> bytes | None:

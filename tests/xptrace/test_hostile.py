@@ -166,6 +166,31 @@ def test_many_threads_do_not_pile_up(log: Callable[[bytes], Path]) -> None:
     assert [row.records[0].thread for row in decoder.rows()] == list(range(1, 20_001))
 
 
+def test_events_without_end_do_not_wait_for_an_access_that_is_open(log: Callable[[bytes], Path]) -> None:
+    """Of one thread, and more than a ledger remembers; a guest may write as many nodes as it likes."""
+    path = log(b"cpu_out addr 0x10(w) value 3\n" + b"".join(
+        b"xs_node_vprintf /local/domain/1/device/vbd/%d/state 1\n" % number for number in range(70_000)
+    ))
+    decoder = Decoder([str(path)])
+    entries = decoder.entries()
+    assert [next(entries).kind for _ in range(3)] == ["access", "event", "event"]
+    assert decoder.ledgers[0].decoded.lines < 100  # nothing waits for the end
+    assert sum(1 for _ in entries) == 69_998
+    (ledger,) = decoder.ledgers
+    assert (ledger.decoded.lines, ledger.other.lines, ledger.total.lines) == (70_001, 0, 70_001)
+
+
+def test_bars_of_other_devices_are_no_traffic_of_ours(
+    xptrace: Callable[..., Any], log: Callable[[bytes], Path]
+) -> None:
+    line = b"pci_update_mappings_add piix3-usb-uhci 00:01.2 4,0xc100+0x20\n"
+    done = xptrace("summary", log(2 * line))
+    assert (done.code, "nothing of the Xen platform device in 2 lines" in done.err) == (1, True)
+    done = xptrace("summary", log(line + GOOD.encode()))
+    assert done.code == 0
+    assert "3 decoded + 0 other" in done.err
+
+
 def test_help_is_light() -> None:
     program = (
         "import sys, contextlib, io\n"

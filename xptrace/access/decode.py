@@ -123,6 +123,8 @@ class _SourceDecoder:
         self._last: tuple[str, int | str | None] | None = None
         self._held: deque[tuple[Entry, Function | None]] = deque()
         self._events: list[Event] = []
+        self._neighbours: dict[str, dict[tuple[int, int], Record]] = {}
+        """By VM, where each I/O BAR was put or taken from last, until something shows Xen's device."""
         self._neighbour = False
         """Whether the first line of the next window stands beside a hit."""
         self._latch: dict[str, int] = {}
@@ -257,7 +259,10 @@ class _SourceDecoder:
     def _record(self, record: Record) -> Iterator[Entry]:
         vm = self._vm(record)
         event = record.event
-        if self._events and not any(stream.current for stream in self._streams.values()):
+        many = len(self._events) > LONGEST_PAUSE  # no access has so many effects: what is open is over
+        if many:
+            yield from self._flush(vm)
+        if many or (self._events and not any(stream.current for stream in self._streams.values())):
             yield from self._release()
         if event == "xen_platform_log":
             vm.proven = True
@@ -328,8 +333,9 @@ class _SourceDecoder:
         number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
         function = vm.spaces.function(number, device or None)
         if 0 < base < base + size <= _PORT_SPACE:  # a neighbour's BAR may come to lie where another's is
-            self._ledger.decode(record)
-            self._note(vm, record)
+            self._neighbours.setdefault(vm.name, {})[number, bar] = record
+        if vm.used or vm.proven or function.ours:
+            self._tell_neighbours(vm)
         if not function.ours:
             return
         self._ledger.decode(record)
@@ -344,6 +350,12 @@ class _SourceDecoder:
         yield from self._flush(vm)
         if vm.used:  # BARs that go without a config write go by a reset
             vm.next_boot("reset")
+
+    def _tell_neighbours(self, vm: Vm) -> None:
+        """Tell where the I/O BARs are, which is nobody's business as long as nothing shows Xen's device."""
+        for record in self._neighbours.pop(vm.name, {}).values():
+            self._ledger.decode(record)
+            self._note(vm, record)
 
     def _enter(self, vm: Vm, record: Record) -> Iterator[Entry]:
         """The first access of a source, or of another device model in the same one, may open a new boot."""
@@ -460,6 +472,7 @@ class _SourceDecoder:
         if function is None or function.ours is not None:
             yield from self._enter(vm, first)
             vm.used = vm.used or space != "pci-config"
+            self._tell_neighbours(vm)
         doubtful = done.inferred or any(r.recovered for r in done.records) or (space == "pio" and not vm.proven)
         offset = None if address is None else address - base
         if done.value is not None and done.size is not None:
@@ -513,6 +526,6 @@ class _SourceDecoder:
                 yield self._settle(row)
 
     def _settle(self, row: Entry) -> Entry:
-        for record in row.records:
+        for record in () if isinstance(row, Event) else row.records:  # an event was counted when it was read
             self._ledger.decode(record)
         return row

@@ -79,6 +79,13 @@ def _declared(file: str, table: Mapping[str, Any]) -> Rule:
         raise XptraceError(f"{file}: {table['id']}: a rule looks for a register or for a text")
     if "register" in table and table["register"] not in NAMES:
         raise XptraceError(f"{file}: no register {table['register']!r}; there are: {', '.join(NAMES)}")
+    for number in ("at_least", "mask"):
+        if not isinstance(table.get(number, 0), int):
+            raise XptraceError(f"{file}: {table['id']}: {number!r} is a number")
+    try:
+        re.compile(str(table.get("text", "")))
+    except re.error as error:
+        raise XptraceError(f"{file}: {table['id']}: 'text' is no regular expression: {error}") from None
     needs: frozenset[Evidence] = frozenset({"messages"} if "text" in table else {"ports"})
 
     def check(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
@@ -96,7 +103,7 @@ def _hits(table: Mapping[str, Any], story: Story) -> Iterator[Hit]:
         found += [line for line in story.lines if pattern.search(line.text)]
     else:
         found += [step for step in story.steps if _is_meant(table, step)]
-    if len(found) < int(table.get("at_least", 1)):
+    if len(found) < table.get("at_least", 1):
         return
     first = found[0]
     value = first.value if isinstance(first, Step) else None
@@ -116,5 +123,5 @@ def _is_meant(table: Mapping[str, Any], step: Step) -> bool:
     wanted = value if isinstance(value, list) else [value]
     return (
         step.value in wanted and step.value not in (refused if isinstance(refused, list) else [refused])
-        and ("mask" not in table or bool(step.value & int(table["mask"])))
+        and ("mask" not in table or bool(step.value & table["mask"]))
     )

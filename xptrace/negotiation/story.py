@@ -176,6 +176,8 @@ class Story:
     steps: list[Step] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    ends: dict[tuple[str, str], list[Change]] = field(default_factory=dict)
+    """The changes by (device, end), each in order."""
     hotplug: list[Event] = field(default_factory=list)
     life: list[Event] = field(default_factory=list)
     store: list[Event] = field(default_factory=list)
@@ -268,7 +270,7 @@ class Story:
 
     def states(self, device: str, end: str = "frontend") -> list[Change]:
         """The states of one end of one PV device, in order."""
-        return [change for change in self.changes if (change.device, change.end) == (device, end)]
+        return list(self.ends.get((device, end), ()))
 
     def pv_devices(self, kind: str) -> list[str]:
         """The PV devices of a kind (`vbd`, `vif`) of which a state is recorded."""
@@ -415,9 +417,11 @@ def _event(story: Story, event: Event, at: Moment) -> None:
         change = Change(end, event.subject, event.value, at)
         if change.kind in ("vbd", "vif"):
             story.evidence.add("vbd" if change.kind == "vbd" else "vif")
-        before = next((one for one in reversed(story.changes) if (one.device, one.end) == (change.device, end)), None)
-        if before is None or before.state != change.state:
+        known = story.ends.get((change.device, end), [])
+        if not known or known[-1].state != change.state:
             _keep(story, "changes", story.changes, change)
+            if story.changes[-1] is change:  # not beyond those that are kept
+                story.ends.setdefault((change.device, end), known).append(change)
     elif event.topic == "function":
         story.evidence.add("hotplug")
         _keep(story, "hotplug", story.hotplug, event)

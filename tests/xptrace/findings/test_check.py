@@ -122,6 +122,9 @@ def both(story, case):
             ("a.toml", "[[rule]]\nid='U'\nseverity='low'\ntitle='t'\nregister='toaster'\n", "no register 'toaster'"),
             ("a.toml", "[[rule]]\nid='U'\nseverity='worst'\ntitle='t'\nregister='magic'\n", "worst"),
             ("a.toml", "[[rule]]\nid='A13'\nseverity='low'\ntitle='t'\nregister='magic'\n", "a rule A13 already"),
+            ("a.toml", "[[rule]]\nid='U'\nseverity='low'\ntitle='t'\ntext='('\n", "'text' is no regular expression"),
+            ("a.toml", "[[rule]]\nid='U'\nseverity='low'\ntitle='t'\nregister='magic'\nat_least='x'\n",
+             "'at_least' is a number"),
             ("a.py", "raise SystemExit", "a.py"), ("a.py", "1/0", "ZeroDivisionError"), ("gone.py", None, "gone.py"),
         ],
     )
