@@ -21,6 +21,11 @@ PRODUCTS: dict[int, str] = {
 """Product number to the name registered in pvdrivers.h; 205 is sent by SUSE VMDP without being registered."""
 
 
+LINUX: int = 3
+LINUX_BUILDS: range = range(0x100)
+"""Builds that go with Linux' product and are Linux'; from 0x100 on they hold a PCI device id, and are XenServer's."""
+
+
 def describe_driver(product: int | None, build: int | None) -> str:
     """Name in words the driver that sends this product and build; either may be missing.
 
@@ -28,8 +33,8 @@ def describe_driver(product: int | None, build: int | None) -> str:
     """
     if product is None:
         return "names no product"
-    if product == 3:
-        if build is None or build <= 0xFF:
+    if product == LINUX:
+        if build is None or build in LINUX_BUILDS:
             return "Linux"
         return f"XenServer 6.1/6.2 Windows (device id 0x{build >> 8:04x}, revision {build & 0xFF})"
     if product == 0xFFFF:

@@ -16,6 +16,7 @@ from typing import Final
 
 from dissectors.record import Record
 from xptrace.access.rows import Topic
+from xptrace.access.spaces import place
 
 XENBUS_STATES: Final = (
     "Unknown", "Initialising", "InitWait", "Initialised", "Connected", "Closing", "Closed", "Reconfiguring",
@@ -81,18 +82,20 @@ def _function(said: str) -> Callable[[Record], Sign | None]:
         bus, slot, function = (record.integer(name) for name in ("bus", "dev", "func"))
         if bus is None or slot is None or function is None:
             return None
-        return "function", f"{bus:02x}:{slot:02x}.{function}", said, bus << 8 | slot << 3 | function
+        number = bus << 8 | slot << 3 | function
+        return "function", place(number), said, number
 
     return read
 
 
 def _mapping(said: str) -> Callable[[Record], Sign | None]:
     def read(record: Record) -> Sign | None:
-        bus, slot, function, bar = (record.integer(name) for name in ("bus", "slot", "func", "bar"))
-        base, size = record.integer("addr"), record.integer("size")
-        if None in (bus, slot, function, bar, base, size):
+        bus, slot, function = (record.integer(name) or 0 for name in ("bus", "slot", "func"))
+        bar, base, size = (record.integer(name) for name in ("bar", "addr", "size"))
+        if bar is None or base is None or size is None:
             return None
-        return "mapping", f"{bus:02x}:{slot:02x}.{function} BAR{bar}", f"{said} 0x{base:x}+0x{size:x}", base
+        number = bus << 8 | slot << 3 | function
+        return "mapping", f"{place(number)} BAR{bar}", f"{said} 0x{base:x}+0x{size:x}", base
 
     return read
 

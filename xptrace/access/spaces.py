@@ -23,6 +23,11 @@ _DEFAULT_BAR1_SIZE: Final = 16 << 20
 MOST_BASES: Final = 32
 
 
+def place(number: int) -> str:
+    """Where a PCI function is, by its number: bus, slot and function, e.g. `00:02.0`."""
+    return f"{number >> 8:02x}:{number >> 3 & 0x1F:02x}.{number & 7}"
+
+
 @dataclass(slots=True)
 class Function:
     """One PCI function; `ours` is None as long as nothing tells whether it is one of Xen's."""
@@ -38,8 +43,7 @@ class Function:
     @property
     def name(self) -> str:
         """Its device type and its place on the bus, e.g. `xen-platform 00:02.0`."""
-        bus, slot, function = self.number >> 8, self.number >> 3 & 0x1F, self.number & 7
-        return f"{self.device or 'function'} {bus:02x}:{slot:02x}.{function}"
+        return f"{self.device or 'function'} {place(self.number)}"
 
 
 class Spaces:

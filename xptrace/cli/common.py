@@ -6,12 +6,11 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from xptrace.access.decode import Decoder
-from xptrace.errors import XptraceError
+from xptrace.exports.file import whole
 from xptrace.intake.ledger import Ledger
 from xptrace.views.escape import printable
 
@@ -44,22 +43,10 @@ def write(lines: Iterable[str], output: str | None) -> int:
             sys.stdout.write(f"{line}\n")
             count += 1
         return count
-    target = Path(output)
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                for line in lines:
-                    file.write(f"{line}\n")
-                    count += 1
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        raise XptraceError(f"{output}: cannot be written: {error.strerror}") from None
+    with whole(output) as file:
+        for line in lines:
+            file.write(f"{line}\n".encode())
+            count += 1
     return count
 
 
@@ -75,12 +62,6 @@ def progress() -> Callable[[int], None] | None:
         print(f"\rxptrace: {_size(read)} read\x1b[K\r", end="", file=sys.stderr, flush=True)
 
     return tell
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _size(count: int) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import KEYS, Access
@@ -14,6 +14,9 @@ from xptrace.errors import XptraceError
 from xptrace.exports import lines
 from xptrace.model.profile import Profile
 from xptrace.replay.device import named
+
+if TYPE_CHECKING:
+    from xptrace.replay.fit import Candidate
 
 REPLAY_KEYS = (*KEYS, "expected", "agrees")
 """The keys of a replayed row, in order."""
@@ -38,19 +41,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise XptraceError("-T fields needs -e FIELD")
     if arguments.fit:
         return _fit(arguments)
-    replaying = _Replaying(arguments, chosen_profile(arguments))
+    replaying = _Replaying(arguments, chosen_profile(arguments, arguments.vm))
     common.write(replaying.lines(), arguments.output)
     code = common.close(replaying.decoder, full=arguments.ledger)
     return 1 if replaying.diverged else code
 
 
-def chosen_profile(arguments: argparse.Namespace) -> Profile:
-    """The profile that was named, or the newest of those that explain the recording best, which is said."""
+def chosen_profile(arguments: argparse.Namespace, vms: Sequence[str] | None) -> Profile:
+    """The profile that was named, or the newest of those that explain these VMs best (or all), which is said."""
     if arguments.profile:
         return named(arguments.profile)
     from xptrace.replay.fit import best, names_of
 
-    candidates = _candidates(arguments)
+    if "-" in arguments.files:
+        raise XptraceError("standard input can be read only once: name a --profile")
+    _, candidates = _candidates(arguments, vms)
     found = best(candidates)
     fits = [one for one in candidates if one.explains]
     others = f" (explained by {', '.join(names_of(fits))})" if fits else " (no profile explains everything)"
@@ -58,29 +63,26 @@ def chosen_profile(arguments: argparse.Namespace) -> Profile:
     return found
 
 
-def _candidates(arguments: argparse.Namespace) -> Any:
+def _candidates(arguments: argparse.Namespace, vms: Sequence[str] | None) -> tuple[Decoder, list[Candidate]]:
     from xptrace.replay.fit import Fit
 
-    if "-" in arguments.files and not arguments.fit:
-        raise XptraceError("standard input can be read only once: name a --profile")
     decoder = Decoder(arguments.files, arguments.trace_events)
     fit = Fit(decoder.vms, decoder.catalogue)
-    fit.take(row for row in decoder.rows(common.progress()) if not arguments.vm or row.vm in arguments.vm)
-    arguments.fitted = decoder
-    return fit.candidates()
+    fit.take(row for row in decoder.rows(common.progress()) if not vms or row.vm in vms)
+    return decoder, fit.candidates()
 
 
 def _fit(arguments: argparse.Namespace) -> int:
     from xptrace.views.conformance import fit_lines
 
-    candidates = _candidates(arguments)
+    decoder, candidates = _candidates(arguments, arguments.vm)
     if arguments.format == "text":
         common.write(fit_lines(candidates, colour=common.colour(arguments.output is None)), arguments.output)
     elif arguments.format == "jsonl":
         common.write((lines.jsonl(one.row()) for one in candidates), arguments.output)
     else:
         raise XptraceError("--fit writes text or jsonl")
-    code = common.close(arguments.fitted, full=arguments.ledger)
+    code = common.close(decoder, full=arguments.ledger)
     return code or (0 if any(one.explains for one in candidates) else 1)
 
 

@@ -39,8 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code: 1 where the device was not accessed before that instant."""
     from xptrace.replay.replay import Replay
 
-    profile = chosen_profile(argparse.Namespace(**{**vars(arguments), "vm": [arguments.vm] if arguments.vm else None,
-                                                   "fit": False}))
+    profile = chosen_profile(arguments, [arguments.vm] if arguments.vm else None)
     decoder = Decoder(arguments.files, arguments.trace_events)
     replay = Replay(device.start(arguments, profile), decoder.vms)
     states = States(replay)

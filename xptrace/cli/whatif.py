@@ -29,7 +29,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code: 1 where no negotiation of a known driver was found."""
-    profile = chosen_profile(argparse.Namespace(**{**vars(arguments), "fit": False}))
+    profile = chosen_profile(arguments, arguments.vm)
     decoder = Decoder(arguments.files, arguments.trace_events)
     rows = (row for row in decoder.rows(common.progress()) if not arguments.vm or row.vm in arguments.vm)
     negotiations = Negotiations()

@@ -6,7 +6,7 @@ and is reported as not assessable; a rule that fails is a defect of ours, and is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
@@ -15,10 +15,11 @@ from typing import Any, Final
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Entry, Event
 from xptrace.findings import rules
-from xptrace.findings.rule import PATIENCE_NS, RULES, SEVERITIES, Certainty, Context, Hit, Rule, Severity
+from xptrace.findings.rule import RULES, SEVERITIES, Certainty, Context, Hit, Rule, Severity
 from xptrace.model.inventory import Inventory
 from xptrace.model.profile import Profile
 from xptrace.negotiation.story import Place, Stories, Story
+from xptrace.negotiation.verdict import PATIENCE_NS
 from xptrace.replay.fit import Fit
 
 KEYS: Final = ("rule", "severity", "vm", "boot", "sentence", "advice", "law", "certainty", "evidence")
@@ -123,8 +124,3 @@ def assess(context: Context, book: Mapping[str, Rule]) -> Assessment:
 
 def _finding(one: Rule, story: Story, hit: Hit) -> Finding:
     return Finding(one, story.vm, story.boot, hit.severity or one.severity, hit.sentence, hit.certainty, hit.evidence)
-
-
-def of_boot(findings: Sequence[Finding], story: Story) -> list[Finding]:
-    """The findings of one boot, worst first."""
-    return [found for found in findings if (found.vm, found.boot) == (story.vm, story.boot)]

@@ -19,16 +19,14 @@ from typing import Final, Literal
 from xptrace.model.drivers import Recognised, recognise
 from xptrace.model.inventory import Inventory
 from xptrace.model.profile import Profile
-from xptrace.negotiation.story import Evidence, Moment, Place, Story
+from xptrace.negotiation.story import Evidence, Moment, Place, Story, by_vm, comes_after
+from xptrace.negotiation.verdict import PATIENCE_NS
 
 Severity = Literal["high", "medium", "low", "info"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("high", "medium", "low", "info")
 """The worst first."""
 Certainty = Literal["observed", "derived", "assumed"]
 """`observed`: the recording shows it. `derived`: it follows from what it shows. `assumed`: on more than that."""
-
-PATIENCE_NS: Final = 60 * 10**9
-"""How long a frontend may take to connect, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +56,29 @@ class Context:
     patience_ns: int = PATIENCE_NS
     inventory: Inventory = ()
     _drivers: dict[str, Recognised | None] = field(default_factory=dict)
+    _boots: dict[str, list[Story]] = field(default_factory=dict)
+
+    def boots(self, story: Story) -> Sequence[Story]:
+        """Every boot of the same VM, in order."""
+        if not self._boots:
+            self._boots.update(by_vm(self.stories))
+        return self._boots.get(story.vm, ())
 
     def before(self, story: Story) -> Story | None:
         """The boot of the same VM before this one, where the recordings hold it."""
-        earlier = [one for one in self.stories if one.vm == story.vm and one.boot < story.boot]
-        return earlier[-1] if earlier else None
+        return next((one for one in reversed(self.boots(story)) if one.boot < story.boot), None)
 
     def after(self, story: Story) -> Story | None:
         """The boot of the same VM after this one, where the recordings hold it."""
-        return next((one for one in self.stories if one.vm == story.vm and one.boot > story.boot), None)
+        return next((one for one in self.boots(story) if one.boot > story.boot), None)
+
+    def goes_on(self, story: Story, after: Moment) -> bool:
+        """Whether the recording shows anything of the VM after a moment; else, what is missing may be unrecorded."""
+        return self.after(story) is not None or (story.last is not None and comes_after(story.last, after))
+
+    def reads_recorded(self, story: Story) -> bool:
+        """Whether reads of the ports are recorded of this VM at all: a trace of writes alone shows no probe."""
+        return any(step.direction == "read" for boot in self.boots(story) for step in boot.steps)
 
     def driver(self, story: Story) -> Recognised | None:
         """The driver model that explains most of this boot's steps, or None where no model explains any."""

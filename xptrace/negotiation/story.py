@@ -62,6 +62,12 @@ class Moment:
     clock: str | None
     place: Place
 
+    @classmethod
+    def of(cls, entry: Entry) -> Moment:
+        """When and where an entry is: its first record; of a message the last, with which the device emitted it."""
+        record = entry.records[-1] if isinstance(entry, Message) else entry.records[0]
+        return cls(entry.time_ns, entry.clock, Place.of(record))
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -346,8 +352,7 @@ class Stories:
 
 def tell(story: Story, entry: Entry) -> None:
     """Add to a story what one entry of its boot tells."""
-    record = entry.records[-1] if isinstance(entry, Message) else entry.records[0]
-    at = Moment(entry.time_ns, entry.clock, Place.of(record))
+    at = Moment.of(entry)
     story.first = story.first or at
     story.last = at
     if at.time_ns is not None:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Protocol
 from dissectors.platform.registers import UNPLUG_BITS, meaning
 from dissectors.platform.texts import read_text
 from xptrace.access.signs import XENBUS_STATES
+from xptrace.access.spaces import place
 from xptrace.negotiation.course import RESET, Phase, course, symbol
 from xptrace.negotiation.fingerprint import fingerprint
 from xptrace.negotiation.story import Change, Moment, Place, Step, Story, comes_after
@@ -138,6 +139,13 @@ class Axis:
         if item.kind == "mark":
             return begin, begin
         return begin, self.end if item.end is None else max(begin, self.at(item.end))
+
+    def tracks(self) -> dict[str, list[str]]:
+        """The tracks of each lane that has items here, in the order of the lanes."""
+        return {
+            lane: list(dict.fromkeys(item.track for item in self.items if item.lane == lane and item.kind == "bar"))
+            for lane in LANES if any(item.lane == lane for item in self.items)
+        }
 
     def layers(self, track: str) -> list[list[Item]]:
         """The bars of a track in rows, so that none lies over another; as many rows as a picture has room for.
@@ -276,12 +284,12 @@ def _device(story: Story) -> Iterator[Item]:
     if story.began in _BEGAN and story.first:
         yield Item("device", "mark", story.began, _BEGAN[story.began], story.first)
     for event in story.life:
-        at = Moment(event.time_ns, event.clock, Place.of(event.records[0]))
+        at = Moment.of(event)
         yield Item("device", "mark", event.said, f"{event.subject}: {event.said}", at)
     for seen in story.functions.values():
-        place = f"{seen.number >> 8:02x}:{seen.number >> 3 & 0x1F:02x}.{seen.number & 7}"
         known = "" if seen.device_id is None else f", PCI device id 0x{seen.device_id:04x}"
-        yield Item("device", "mark", "config", f"config space of {place} first read ({seen.kind}{known})", seen.at)
+        said = f"config space of {place(seen.number)} first read ({seen.kind}{known})"
+        yield Item("device", "mark", "config", said, seen.at)
 
 
 def _functions(story: Story) -> Iterator[Item]:
@@ -292,7 +300,7 @@ def _functions(story: Story) -> Iterator[Item]:
     """
     masks = story.masks[::-1]
     for event in story.hotplug:
-        at = Moment(event.time_ns, event.clock, Place.of(event.records[0]))
+        at = Moment.of(event)
         if event.said != "unmapped":
             yield Item("device", "mark", f"function {event.said}", f"PCI function {event.subject} {event.said}", at)
             continue

@@ -15,15 +15,11 @@ from xptrace.replay.fit import Candidate, names_of, reasons
 from xptrace.replay.replay import Judged, Tally, sentence
 from xptrace.replay.states import Interval, meaning
 from xptrace.views import moment
-from xptrace.views.escape import printable
+from xptrace.views.escape import paint, printable
 
 _RED, _GREEN, _BOLD = "31", "32", "1"
 _TOLD: Final = (Removed, DriverNamed, Throttled, Aborted)
 """Effects that are worth a line; what was ignored is told where it was a demand to unplug."""
-
-
-def _paint(colour: bool, code: str, text: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
 
 def _where(judged: Judged) -> str:
@@ -41,7 +37,7 @@ def divergence_line(profile: Profile, judged: Judged, *, colour: bool = False) -
         address = "?" if row.address is None else f"0x{row.address:x}"
         act = f"{row.direction} {address} {'?' if row.size is None else row.size}"
     head = f"{_where(judged)}  {printable(row.vm)}#{row.boot}  {act}:"
-    return f"{_paint(colour, _RED, head)} {said}"
+    return f"{paint(colour, _RED, head)} {said}"
 
 
 def effect_lines(judged: Judged, *, colour: bool = False) -> Iterator[str]:
@@ -51,7 +47,7 @@ def effect_lines(judged: Judged, *, colour: bool = False) -> Iterator[str]:
         if isinstance(effect, _TOLD) or ignored:
             row = judged.row
             head = f"{_where(judged)}  {printable(row.vm)}#{row.boot}  model:"
-            yield f"{_paint(colour, '2', head)} {printable(effect.say())}"
+            yield f"{paint(colour, '2', head)} {printable(effect.say())}"
 
 
 def tally_lines(profile: Profile, tallies: Mapping[tuple[str, int], Tally], *, colour: bool = False) -> Iterator[str]:
@@ -59,7 +55,7 @@ def tally_lines(profile: Profile, tallies: Mapping[tuple[str, int], Tally], *, c
     for (vm, boot), tally in tallies.items():
         verdict = f"{tally.diverged + tally.lines_diverged} diverge"
         good = not tally.diverged and not tally.lines_diverged
-        said = _paint(colour, _GREEN if good else _RED, "agrees" if good else verdict)
+        said = paint(colour, _GREEN if good else _RED, "agrees" if good else verdict)
         lines = f"; {tally.lines_agreed} log lines agree" if tally.lines_agreed else ""
         adopted = f"; {tally.adopted} answers told what was assumed of the start" if tally.adopted else ""
         answers = f"{tally.agreed} of {tally.agreed + tally.diverged} answers agree"
@@ -76,10 +72,10 @@ def fit_lines(candidates: Sequence[Candidate], *, colour: bool = False) -> Itera
     if fits:
         one_alone = len(fits) == 1
         head = "explained by" if one_alone else "explained by, and not to be told apart:"
-        yield f"{_paint(colour, _BOLD, head)} {', '.join(names_of(fits))}"
+        yield f"{paint(colour, _BOLD, head)} {', '.join(names_of(fits))}"
         yield f"  {fits[0].agreed} answers and lines agree"
     else:
-        yield _paint(colour, _RED, "no profile explains everything; the best:")
+        yield paint(colour, _RED, "no profile explains everything; the best:")
         fewest = candidates[0].diverged, len(candidates[0].against)
         best = [one for one in candidates if (one.diverged, len(one.against)) == fewest]
         yield f"  {', '.join(names_of(best))}"
@@ -117,7 +113,7 @@ def _since(one: Interval) -> str:
 def instant_lines(held: Sequence[Interval], machine: Machine | None, *, colour: bool = False) -> Iterator[str]:
     """The state of one device at one instant: each register with its value and since when it holds; what it lost."""
     first = held[0]
-    yield _paint(colour, _BOLD, f"{printable(first.vm)}#{first.boot}  {first.profile}")
+    yield paint(colour, _BOLD, f"{printable(first.vm)}#{first.boot}  {first.profile}")
     for one in held:
         said = meaning(one.register, one.value) + ("  (assumed)" if one.certainty == "assumed" else "")
         yield f"  {one.register:<12} {_value(one):<11} {said:<44} since {_since(one)}"
@@ -140,7 +136,7 @@ def interval_lines(intervals: Iterable[Interval], *, colour: bool = False) -> It
     for one in intervals:
         until = "the end" if one.until is None else f"{PurePath(printable(one.until.source)).name}:{one.until.line}"
         doubt = "  (assumed)" if one.certainty == "assumed" else ""
-        name = _paint(colour, _BOLD, f"{one.register:<12}")
+        name = paint(colour, _BOLD, f"{one.register:<12}")
         yield (
             f"{printable(one.vm)}#{one.boot}  {name} {_value(one):<11} {meaning(one.register, one.value)}{doubt}  "
             f"from {_since(one)} to {until}"

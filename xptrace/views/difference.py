@@ -12,7 +12,7 @@ from typing import Final
 
 from xptrace.negotiation.diff import Difference, Pair, Side, Status, Step
 from xptrace.views import moment
-from xptrace.views.escape import printable
+from xptrace.views.escape import paint, printable
 
 CONTEXT: Final = 3
 """Steps that are the same and still shown, at either end of a run of such steps."""
@@ -37,7 +37,7 @@ def difference_lines(difference: Difference, a: Side, b: Side, *, colour: bool =
     for number, line in enumerate(table):
         shown = _line(line, widths)
         code = "1" if number == 0 else _COLOURS.get(line[0])
-        yield f"\x1b[{code}m{shown}\x1b[0m" if colour and code else shown
+        yield paint(colour, code or "", shown)
     yield ""
     yield printable(difference.sentence)
     if a.verdict != b.verdict:

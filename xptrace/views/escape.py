@@ -30,3 +30,8 @@ def cell(text: str) -> str:
     """A text for a spreadsheet: printable, and with a quote in front where it would be taken for a formula."""
     text = printable(text)
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def paint(colour: bool, code: str, text: str) -> str:
+    """The text in a colour, given by its SGR parameters (ECMA-48), where there are colours."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colour and code else text

@@ -9,13 +9,9 @@ from typing import Final
 
 from xptrace.findings.assess import Assessment, Finding, Unassessed
 from xptrace.findings.rule import SEVERITIES
-from xptrace.views.escape import printable
+from xptrace.views.escape import paint, printable
 
 _COLOURS: Final = {"high": "1;31", "medium": "1;33", "low": "36", "info": "2"}
-
-
-def _paint(colour: bool, code: str, text: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
 
 def finding_lines(found: Finding, *, width: int = 100, colour: bool = False) -> Iterator[str]:
@@ -23,7 +19,7 @@ def finding_lines(found: Finding, *, width: int = 100, colour: bool = False) -> 
     rule = found.rule
     head = f"{found.severity.upper():<7}{rule.id:<4} "
     body = textwrap.wrap(printable(found.sentence), max(40, width - len(head))) or [""]
-    yield _paint(colour, _COLOURS[found.severity], head) + body[0]
+    yield paint(colour, _COLOURS[found.severity], head) + body[0]
     for line in body[1:]:
         yield " " * len(head) + line
     sure = "" if found.certainty == "observed" else f" [{found.certainty}]"

@@ -14,7 +14,6 @@ import io
 import math
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +23,9 @@ from pathlib import Path, PurePath
 from typing import Any, Final, Literal, TypeAlias
 
 from xptrace.errors import XptraceError
+from xptrace.exports.file import whole
 from xptrace.findings.rule import SEVERITIES
-from xptrace.negotiation.timeline import LANES, Axis, Item, Remark, Scale, Strip, Timeline, lay_out
+from xptrace.negotiation.timeline import Axis, Item, Remark, Scale, Strip, Timeline, lay_out
 from xptrace.negotiation.verdict import CODES
 from xptrace.views import moment
 from xptrace.views.escape import printable
@@ -288,13 +288,13 @@ class _Chart:
 
 def _lanes(sheet: _Sheet, axis: Axis, y: float) -> float:
     """The lanes of one axis, with its ticks above them."""
-    names = [name for lane, tracks in _tracks(axis).items() for name in (lane, *map(_track, tracks))]
+    names = [name for lane, tracks in axis.tracks().items() for name in (lane, *map(_track, tracks))]
     left = round(_MARGIN + min(max(sheet.width(shown(name), _LABEL, bold=True) for name in names) + 18, 190))
     right = _WIDTH - _MARGIN - 4.0
     chart = _Chart(left, right, lay_out(axis, (right - left) / 8, pause=5.5))
     y = _axis(sheet, axis, chart, y)
     top = y
-    for number, (lane, tracks) in enumerate(_tracks(axis).items()):
+    for number, (lane, tracks) in enumerate(axis.tracks().items()):
         here = [item for item in axis.items if item.lane == lane]
         begin = y
         ground = "#ffffff" if number % 2 else _BAND
@@ -352,13 +352,6 @@ def _about(axis: Axis, scale: Scale) -> str:
     count = len(scale.breaks)
     return (f"{said}; {count} break{'s' * (count > 1)} leave{'s' * (count == 1)} out "
             f"{moment.duration(scale.hidden)} of waiting; each stretch has its own scale, + is since its begin")
-
-
-def _tracks(axis: Axis) -> dict[str, list[str]]:
-    return {
-        lane: list(dict.fromkeys(item.track for item in axis.items if item.lane == lane and item.kind == "bar"))
-        for lane in LANES if any(item.lane == lane for item in axis.items)
-    }
 
 
 def _track(track: str) -> str:
@@ -761,18 +754,5 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     ready(str(target))
     raw = encode(figure, target.suffix.lower().removeprefix("."))
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(raw)
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(name).chmod(0o666 & ~mask)
-            Path(name).replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        raise XptraceError(f"{target}: cannot be written: {error.strerror}") from None
+    with whole(target) as file:
+        file.write(raw)

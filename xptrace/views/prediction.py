@@ -7,11 +7,7 @@ from collections.abc import Iterator, Sequence
 from xptrace.model.drivers import spell
 from xptrace.model.inventory import typical
 from xptrace.replay.whatif import Prediction
-from xptrace.views.escape import printable
-
-
-def _paint(colour: bool, code: str, text: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+from xptrace.views.escape import paint, printable
 
 
 def _head(one: Prediction) -> str:
@@ -38,10 +34,10 @@ def prediction_lines(
         if one.recorded is not last:
             if last is not None:
                 yield ""
-            yield _paint(colour, "1", _head(one))
+            yield paint(colour, "1", _head(one))
             last = one.recorded
         binds = {True: "yes", False: "no", None: "not known"}[one.binds]
-        yield f"  {_paint(colour, '36', f'on {one.variant.name}')}  [{one.variant.start.profile.name}]"
+        yield f"  {paint(colour, '36', f'on {one.variant.name}')}  [{one.variant.start.profile.name}]"
         yield f"    binds      {binds}: {one.binds_because}"
         yield f"    handshake  {one.outcome.verdict}: {one.outcome.sentence}"
         gone = ", ".join(one.removed) or "nothing"

@@ -22,7 +22,7 @@ from xptrace.negotiation.course import PHASES
 from xptrace.negotiation.story import Story
 from xptrace.negotiation.timeline import LANES, LINE, Axis, Item, Remark, Scale, Strip, Timeline, lay_out, strips
 from xptrace.views import moment
-from xptrace.views.escape import printable
+from xptrace.views.escape import paint, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,7 +138,7 @@ class Style:
 
     def paint(self, code: str, text: str) -> str:
         """The text in a colour, where there are colours."""
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
+        return paint(self.colour, code, text)
 
 
 _UNICODE: Final = {"begin": "├", "end": "┤", "both": "┼", "one": "│", "line": "─", "idle": "┄", "gap": "┊", "down": "│",
@@ -456,21 +456,13 @@ def _about(axis: Axis, style: Style) -> str:
             f"{moment.duration(scale.hidden)} of waiting; each stretch has its own scale, + is since its begin")
 
 
-def _names(axis: Axis) -> dict[str, list[str]]:
-    """The tracks of each lane that has items on this axis."""
-    return {
-        lane: list(dict.fromkeys(item.track for item in axis.items if item.lane == lane and item.kind == "bar"))
-        for lane in LANES if any(item.lane == lane for item in axis.items)
-    }
-
-
 def _track(track: str) -> str:
     """The name of a track in the margin; those of the driver and the device need none."""
     return "" if track in ("phases", "state") else f" {track.replace('frontend', 'front').replace('backend', 'back')}"
 
 
 def _margin(axis: Axis, style: Style) -> int:
-    names = [name for lane, tracks in _names(axis).items() for name in (lane, *map(_track, tracks))]
+    names = [name for lane, tracks in axis.tracks().items() for name in (lane, *map(_track, tracks))]
     return min(max(width_of(style.text(name)) for name in names), style.width // 5, 20)
 
 
@@ -483,7 +475,7 @@ def _picture(axis: Axis, style: Style) -> Iterator[str]:
     canvas = _Canvas(style, _margin(axis, style), scale)
     _axis(canvas, axis)
     hidden = 0
-    for lane, tracks in _names(axis).items():
+    for lane, tracks in axis.tracks().items():
         here = [item for item in axis.items if item.lane == lane]
         marks = [item for item in here if item.kind == "mark"]
         own = [track for track in tracks if not _track(track)]
@@ -698,7 +690,7 @@ TIMELINE: Final[Mapping[str, tuple[str, str]]] = {
     "name": ("string", "in two words: a phase, a step, a state, a rule; untrusted"),
     "begin_ns": ("Int64", "nanoseconds by `clock`; missing where the recording has no time"),
     "end_ns": ("Int64", "of a bar; missing where it lasts as long as the recording, or another clock tells its end"),
-    "clock": ("category", "of begin_ns and end_ns: wall, syslog, trace"),
+    "clock": ("category", "of begin_ns and end_ns"),
     "label": ("string", "in a sentence; untrusted, not escaped"),
     "severity": ("category", "of a finding: high, medium, low, info"),
     "source": ("category", "the recording"),
@@ -715,7 +707,7 @@ FLEET: Final[Mapping[str, tuple[str, str]]] = {
     "worst": ("category", "the worst severity of its findings; missing where nothing was found"),
     "findings": ("Int64", "how many findings there are"),
     "probed_ns": ("Int64", "when the first step of the handshake was, by `clock`"),
-    "clock": ("category", "of probed_ns: wall, syslog, trace"),
+    "clock": ("category", "of probed_ns"),
     **{f"{phase}_ns": ("Int64", meaning) for phase, meaning in PHASES.items()},
 }
 LATENCIES: Final[Mapping[str, tuple[str, str]]] = {

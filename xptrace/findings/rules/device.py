@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from dissectors.platform.products import LINUX, LINUX_BUILDS
 from dissectors.platform.registers import UNPLUG_BITS
 from xptrace.findings.rule import Certainty, Context, Hit, places, rule
-from xptrace.findings.rules.ownership import connected_disks, lost_disks, moment, named, twin
+from xptrace.findings.rules.ownership import connected_disks, lost_disks, named, twin
 from xptrace.findings.words import asked, span, when
 from xptrace.model.profile import Profile
 from xptrace.negotiation.story import Mapping, Moment, Step, Story, comes_after
@@ -27,12 +28,9 @@ _QUEUE: Final = "unplug-version-2.patch of XenServer's queue on qemu-xen-traditi
 _DISKS, _NICS, _AUXILIARY, _NVME = (bit.value for bit in UNPLUG_BITS)
 _MOST: Final = 8
 """Places that are named of one anomaly."""
-_LINUX, _LAST_BUILD = 3, 0xFF
-"""The product that is registered for Linux, and the last build of it that XenServer takes for Linux'."""
 _WHOLE_RESET: Final = (8, 1)
 _FOURTH: Final = 3
 """The place of the secondary slave, hdd, among the IDE disks."""
-_INVENTORY: Final = "the emulated devices of the VM: the command line of its device model, or QMP's query-pci"
 
 
 def _first_mask(story: Story, bits: int) -> Step | None:
@@ -108,7 +106,7 @@ def _gone(story: Story, bits: int, but: int) -> Iterator[_Gone]:
         if not value & bits or value & but:
             continue
         until = steps[at + 1].at if at + 1 < len(steps) else None
-        gone = [(event.subject, moment(event)) for event in story.hotplug if event.said == "unmapped"]
+        gone = [(event.subject, Moment.of(event)) for event in story.hotplug if event.said == "unmapped"]
         found = tuple(
             (name, one) for name, one in gone
             if comes_after(one, mask.at) and (until is None or comes_after(until, one)) and not _ends_before(story, one)
@@ -119,7 +117,7 @@ def _gone(story: Story, bits: int, but: int) -> Iterator[_Gone]:
 
 def _ends_before(story: Story, one: Moment) -> bool:
     """Whether the machine was on its way out, when everything goes."""
-    ends = (moment(event) for event in story.life if event.said in ("shutdown", "destroyed"))
+    ends = (Moment.of(event) for event in story.life if event.said in ("shutdown", "destroyed"))
     return any(comes_after(one, end) for end in ends)
 
 
@@ -375,8 +373,8 @@ def _as_linux(story: Story) -> tuple[Step, Step] | None:
     for step in story.handshake:
         if step.register == "product_number":
             product = step
-        elif step.register == "build_number" and product is not None and product.value == _LINUX and (
-            step.value is not None and step.value <= _LAST_BUILD
+        elif step.register == "build_number" and product is not None and (
+            product.value == LINUX and step.value in LINUX_BUILDS
         ):
             return product, step
     return None
@@ -386,7 +384,7 @@ def _logged(story: Story) -> list[Moment]:
     """When the log of xenstored tells of this guest."""
     events = [event for event in story.store if event.records[0].event.startswith("xenstored_")]
     logs = {event.records[0].source for event in events}
-    return [*(moment(event) for event in events), *(one.at for one in story.changes if one.at.place.source in logs)]
+    return [*(Moment.of(event) for event in events), *(one.at for one in story.changes if one.at.place.source in logs)]
 
 
 @rule(
@@ -405,17 +403,17 @@ def not_told(story: Story, case: Context) -> Iterator[Hit]:
         return
     product, build = named_as
     written = [event for event in story.store if event.records[0].event == "xenstored_write"]
-    setup = next((moment(event) for event in written if _TOOLSTACK.match(event.subject)), None)
+    setup = next((Moment.of(event) for event in written if _TOOLSTACK.match(event.subject)), None)
     before = None if setup is None else story.nanoseconds(setup, build.at)
     if before is None or before < 0:  # not XenServer's, or its log begins too late to tell
         return
     for event in written:
-        after = story.nanoseconds(build.at, moment(event))
+        after = story.nanoseconds(build.at, Moment.of(event))
         if _UPDATED.search(event.subject) and (after is None or after > -_TICK_NS):
             return
     timed = [(waited, at) for at in _logged(story) if (waited := story.nanoseconds(build.at, at)) is not None]
     waited, last = max(timed, key=lambda entry: entry[0])
     if waited > case.patience_ns:
-        yield Hit(f"{story.id}: the driver named product {_LINUX}, build {build.value} {when(build.at)}, and nobody "
+        yield Hit(f"{story.id}: the driver named product {LINUX}, build {build.value} {when(build.at)}, and nobody "
                   f"wrote data/updated in the {span(waited)} for which xenstored's log goes on to tell of this guest",
                   places(product.at, build.at, last), "derived")

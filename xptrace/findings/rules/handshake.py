@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from dissectors.platform.products import PRODUCTS, describe_driver
+from dissectors.platform.products import LINUX, LINUX_BUILDS, PRODUCTS, describe_driver
 from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED
 from xptrace.findings.rule import Certainty, Context, Hit, places, rule
 from xptrace.findings.words import asked, span, when
@@ -25,8 +25,6 @@ _VMDP: Final = 205
 """SUSE VMDP's product number, which is sent without being registered."""
 _PLATFORM_IDS: Final = (0x0001, 0x0002)
 """PCI device ids of the platform device: Xen's own, and XenServer's."""
-_LINUX_BUILDS: Final = range(0x100)
-"""Builds that go with product 3 and are Linux'; from 0x100 on they hold a PCI device id."""
 _MOST: Final = 8
 """Places that are named of one anomaly."""
 
@@ -49,11 +47,6 @@ def _handshakes(story: Story, *questions: str) -> list[list[Step]]:
     return [part for part in found if part]
 
 
-def _goes_on(story: Story, case: Context, after: Step) -> bool:
-    """Whether the recording shows anything of the VM after a step; what is missing may be unrecorded otherwise."""
-    return case.after(story) is not None or (story.last is not None and comes_after(story.last, after.at))
-
-
 def _from_start(story: Story, step: Step) -> bool:
     """Whether the recording of the boot is known to begin before its driver does.
 
@@ -67,12 +60,6 @@ def _from_start(story: Story, step: Step) -> bool:
     return story.began == "reset" or (story.began == "process" and ran) or any(
         comes_after(step.at, one) for one in (*flags, *scanned)
     )
-
-
-def _reads_recorded(story: Story, case: Context) -> bool:
-    """Whether reads of the ports are recorded of this VM at all: a trace of writes alone shows no probe."""
-    boots = (one for one in case.stories if one.vm == story.vm)
-    return any(step.direction == "read" for one in boots for step in one.steps)
 
 
 def _product_before(story: Story, case: Context) -> Step | None:
@@ -121,7 +108,7 @@ def unprobed(story: Story, case: Context) -> Iterator[Hit]:
     if magics:
         said = f"the probe read {_digits(magics[-1])} and not the magic 0x49d2, and {written} all the same"
         yield Hit(f"{story.id}: {said}", places(magics[-1].at, mask.at))
-    elif _from_start(story, mask) and _reads_recorded(story, case):
+    elif _from_start(story, mask) and case.reads_recorded(story):
         yield Hit(f"{story.id}: {written}, and nobody had read the magic in this boot", places(mask.at), "derived")
 
 
@@ -334,7 +321,7 @@ def _mismatch(
     chose = tuple((step.register, step.value) for step in before[-2:]) == _CHOICE
     if chose and version < 2:
         return "to a driver that had chosen protocol 2, as XenServer 6.1's do: it cannot unplug anything", "observed"
-    if chose or version == 1 or any(step.register in _ON for step in after) or not _goes_on(story, case, answer):
+    if chose or version == 1 or any(step.register in _ON for step in after) or not case.goes_on(story, answer.at):
         return None
     if version > 1:
         odd = " (all ones, as where nothing answers)" if version == 0xFF else ""
@@ -363,7 +350,7 @@ def no_build(story: Story, case: Context) -> Iterator[Hit]:
     for part in _handshakes(story, "magic", "protocol_version"):
         products = [step for step in part if step.register == "product_number" and step.value is not None]
         built = any(step.register == "build_number" for step in part)
-        if products and not built and _goes_on(story, case, part[-1]):
+        if products and not built and case.goes_on(story, part[-1].at):
             yield Hit(f"{story.id}: a driver named itself product {_named(products[-1])} "
                       f"{when(products[-1].at)} and gave no build number with it", places(products[-1].at), "derived")
             return
@@ -447,7 +434,7 @@ def not_linux(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
     for step in story.handshake:
         if step.register == "product_number":
             product = step.value
-        elif step.register == "build_number" and product == 3 and (step.value or 0) not in _LINUX_BUILDS:
+        elif step.register == "build_number" and product == LINUX and (step.value or 0) not in LINUX_BUILDS:
             build = step.value or 0
             yield Hit(f"{story.id}: build {build} of product 3 {when(step.at)} is none of Linux', which sends 1: as "
                       f"XenServer 6.1 writes it, it is device id 0x{build >> 8:04x}, revision {build & 0xFF}",

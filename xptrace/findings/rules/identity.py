@@ -15,6 +15,7 @@ from typing import Final
 
 from dissectors.platform.products import PRODUCTS
 from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED
+from xptrace.access.spaces import place
 from xptrace.findings.rule import Context, Hit, places, rule
 from xptrace.findings.words import when
 from xptrace.negotiation.story import Seen, Step, Story
@@ -33,16 +34,11 @@ def _of_kind(story: Story, kind: str) -> list[Seen]:
     return sorted(found, key=lambda one: one.number)
 
 
-def _at(function: Seen) -> str:
-    bus, slot = function.number >> 8, function.number >> 3 & 0x1F
-    return f"{bus:02x}:{slot:02x}.{function.number & 7}"
-
-
 def _whose(function: Seen) -> str:
     """A function with its vendor and device id, as far as they were read, and its place."""
     vendor, device = function.field(0, 2), function.device_id
     ids = "" if device is None else f" {'' if vendor is None else f'{vendor:04x}:'}{device:04x}"
-    return f"{function.kind}{ids} at {_at(function)}"
+    return f"{function.kind}{ids} at {place(function.number)}"
 
 
 def _preambles(story: Story) -> list[tuple[Step, Step]]:
@@ -95,7 +91,7 @@ def _changes(one: Seen, other: Seen) -> list[str]:
         for name, before, now, form in facts if before is not None and now is not None and before != now
     ]
     if (one.number ^ other.number) & 0xFF:
-        found.append(f"place {_at(one)}, now {_at(other)}")
+        found.append(f"place {place(one.number)}, now {place(other.number)}")
     return found
 
 
@@ -158,8 +154,7 @@ def portless(story: Story, case: Context) -> Iterator[Hit]:
     the guest on emulated devices or with two of each.
     """
     pv = [one for one in _of_kind(story, _PVDEVICE) if one.device_id is not None]
-    others = (one for one in case.stories if one.vm == story.vm)
-    if not pv or any(_platform_shown(one) for one in others):
+    if not pv or any(_platform_shown(one) for one in case.boots(story)):
         return
     refused = next((step for step in story.magics if step.value is not None), None)
     answer = "" if refused is None else f", and port 0x10 reads 0x{refused.value:04x}, not the magic"

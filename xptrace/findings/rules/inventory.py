@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dissectors.platform.registers import UNPLUG_BITS
 from xptrace.findings.rule import Context, Hit, places, rule
 from xptrace.findings.rules.ownership import lost_disks
 from xptrace.findings.words import asked, span, when
@@ -26,7 +27,7 @@ from xptrace.model.unplug import by_mask
 from xptrace.negotiation.story import Story
 
 _PLATFORM = "hw/i386/xen/xen_platform.c"
-_DISKS, _NICS, _NVME = 1, 2, 8
+_DISKS, _NICS, _, _NVME = (bit.value for bit in UNPLUG_BITS)
 
 
 def after(story: Story, inventory: Inventory, profile: Profile) -> Inventory:

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from dissectors.platform.registers import MAGIC, UNPLUG_BITS
-from xptrace.access.rows import Event
 from xptrace.access.signs import CONNECTED, XENBUS_STATES
 from xptrace.findings.rule import Certainty, Context, Hit, places, rule
 from xptrace.findings.words import asked, span, when
 from xptrace.model.drivers import recognise
 from xptrace.model.profile import Profile
-from xptrace.negotiation.story import Change, Moment, Place, Step, Story, comes_after
+from xptrace.negotiation.story import Change, Moment, Step, Story, comes_after
 
 _UNPLUG: Final = "xen/docs/misc/hvm-emulated-unplug.pandoc"
 _XENBUS: Final = "xen/include/public/io/xenbus.h"
@@ -330,23 +329,18 @@ def unbound(story: Story, case: Context) -> Iterator[Hit]:
 # -- emulated devices that come back
 
 
-def moment(event: Event) -> Moment:
-    """When and where an event was."""
-    return Moment(event.time_ns, event.clock, Place.of(event.records[0]))
-
-
 def _resumed(story: Story) -> Moment | None:
     """Since when the guest runs again, where this boot is the end of a migration or of a suspend."""
     running = next((event for event in story.life if (event.subject, event.said) == ("runstate", "running")), None)
     if story.began == "migration":
-        return story.first if running is None else moment(running)
+        return story.first if running is None else Moment.of(running)
     line = next((line for line in story.lines if _RESUMED.search(line.text)), None)
     return None if line is None else line.at
 
 
 def _ran_ns(story: Story, since: Moment) -> int | None:
     """How long the guest ran after that, as far as it is recorded."""
-    stops = (moment(event) for event in story.life if event.subject == "runstate" and event.said != "running")
+    stops = (Moment.of(event) for event in story.life if event.subject == "runstate" and event.said != "running")
     end = next((at for at in stops if comes_after(at, since)), story.last)
     return None if end is None else story.nanoseconds(since, end)
 

@@ -52,11 +52,6 @@ def _unplugged(story: Story, said: Sequence[Saying]) -> bool:
     return bool(_of(said, "unplug disks", "unplug nics") or story.mask or story.devices)
 
 
-def _goes_on(story: Story, case: Context, at: Moment) -> bool:
-    """Whether the recording shows anything of the VM after a moment; else what is missing may be unrecorded."""
-    return case.after(story) is not None or (story.last is not None and comes_after(story.last, at))
-
-
 # -- the driver's decision
 
 
@@ -84,7 +79,7 @@ def active_elsewhere(story: Story, case: Context) -> Iterator[Hit]:
         yield Hit(f"{story.id}: the drivers said {when(present[-1].at)} that their active device is not present: it "
                   "was 5853:c000 in an earlier boot. Nothing was unplugged",
                   places(present[-1].at, chosen[-1].at), "derived")
-    elif others and preambles and _goes_on(story, case, preambles[-1].at):
+    elif others and preambles and case.goes_on(story, preambles[-1].at):
         was = others[-1].integer("device_id") or 0
         yield Hit(f"{story.id}: the drivers' active device is 5853:c000, which was 5853:{was:04x} before, and after "
                   f"their preamble {when(preambles[-1].at)} they unplugged nothing",
@@ -93,7 +88,7 @@ def active_elsewhere(story: Story, case: Context) -> Iterator[Hit]:
 
 def _chosen_before(story: Story, case: Context) -> list[Saying]:
     """The active devices that the drivers named in the boots before this one."""
-    boots = [one for one in case.stories if one.vm == story.vm and one.boot < story.boot]
+    boots = [one for one in case.boots(story) if one.boot < story.boot]
     return [one for boot in boots[-_MOST:] for one in _of(sayings(boot), "active device id")]
 
 
@@ -165,7 +160,7 @@ def _idle(story: Story, case: Context) -> Saying | None:
     preambles = _of(said, "unplug preamble")
     if not preambles or story.began == "migration" or _of(said, "suspend") or _unplugged(story, said):
         return None
-    return preambles[-1] if _goes_on(story, case, preambles[-1].at) else None
+    return preambles[-1] if case.goes_on(story, preambles[-1].at) else None
 
 
 # -- how it is written
@@ -185,7 +180,7 @@ def unasked(story: Story, case: Context) -> Iterator[Hit]:
     resumes read the magic when it booted, and does nothing wrong.
     """
     first = _first_written(story)
-    if first is None or story.began not in ("process", "reset") or not _reads_recorded(story, case):
+    if first is None or story.began not in ("process", "reset") or not case.reads_recorded(story):
         return
     magic = next((step.at for step in story.magics if step.value in (None, MAGIC, MAGIC_BLACKLISTED)), None)
     resumes = [one.at for one in _of(sayings(story), "suspend")]
@@ -214,11 +209,6 @@ def _first_written(story: Story) -> Moment | None:
     if character is None or line is None:
         return character or line
     return line if comes_after(character, line) else character
-
-
-def _reads_recorded(story: Story, case: Context) -> bool:
-    """Whether reads of the ports are recorded of this VM at all: a trace of writes alone shows no magic."""
-    return any(step.direction == "read" for boot in case.stories if boot.vm == story.vm for step in boot.steps)
 
 
 @rule(
@@ -392,7 +382,7 @@ def _end(story: Story, case: Context, crash: Saying) -> str:
     lines = crash.integer("lines") or 0
     if crash.flag("closed"):
         return f"its report is whole ({lines} lines)" if crash.flag("begun") else "its report lacks the beginning"
-    if _goes_on(story, case, crash.until):
+    if case.goes_on(story, crash.until):
         return f"its report breaks off after {lines} lines, by a hang or a reset"
     return f"the recording ends within its report, after {lines} lines"
 

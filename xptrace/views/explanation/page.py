@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import Any
 
+from xptrace.views.escape import paint
+
 Row = tuple[str, ...]
 Fact = str | tuple[str, ...] | list[Row]
 """A text, whose paragraphs begin lines of their own; the words of a list; or the rows of a table."""
@@ -123,12 +125,12 @@ def _fact(fact: Fact, width: int) -> Iterator[str]:
 def page_lines(page: Page, width: int, *, colour: bool = False) -> Iterator[str]:
     """The lines of one page, none of them longer than the width."""
     for line in _wrap(f"{page.kind} {page.name}: {page.title}", width):
-        yield f"\x1b[1m{line}\x1b[0m" if colour else line
+        yield paint(colour, "1", line)
     facts = {name: fact for name, fact in page.facts.items() if fact}
     label = max(map(len, facts), default=0)
     beside = len(_INDENT) + label + len(_GAP)
     for name, fact in facts.items():
         for number, line in enumerate(_fact(fact, width - beside)):
             shown = f"{name if number == 0 else '':<{label}}"
-            painted = f"\x1b[36m{shown}\x1b[0m" if colour and number == 0 else shown
+            painted = paint(colour and number == 0, "36", shown)
             yield f"{_INDENT}{painted}{_GAP}{line}".rstrip()
