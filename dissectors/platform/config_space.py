@@ -14,7 +14,7 @@ from typing import Final
 
 from construct import Array, Container, Int8ul, Int16ul, Int24ul, Int32ul, Padding, Struct
 
-from dissectors.platform.registers import Direction
+from dissectors.platform.registers import VENDOR, Direction
 
 HEADER: Final = Struct(
     "vendor_id" / Int16ul,
@@ -46,9 +46,9 @@ COMMAND_BITS: Final = {
     0x020: "VGA snoop", 0x040: "parity errors", 0x100: "SERR", 0x200: "fast back-to-back", 0x400: "INTx off",
 }  # fmt: skip
 _IDENTITIES: Final = {
-    (0x5853, 0x0001): "xen-platform",
-    (0x5853, 0x0002): "xen-platform of XenServer",
-    (0x5853, 0xC000): "xen-pvdevice",
+    (VENDOR, 0x0001): "xen-platform",
+    (VENDOR, 0x0002): "xen-platform of XenServer",
+    (VENDOR, 0xC000): "xen-pvdevice",
     (0xFFFD, 0x0101): "xen-platform before 2006-09",
 }
 _HOLDERS: Final = (
@@ -95,7 +95,7 @@ def identity(vendor: int, device: int) -> str | None:
     """What a vendor and device id name, or None where they are not Xen's."""
     if (vendor, device) in _IDENTITIES:
         return _IDENTITIES[vendor, device]
-    if vendor != 0x5853:
+    if vendor != VENDOR:
         return None
     return next((f"a device of {holder}" for ids, holder in _HOLDERS if device in ids), "an unregistered Xen device")
 
@@ -138,7 +138,7 @@ def _say(field: Field, value: int, direction: Direction) -> str:
         return "asks for the size of expansion rom"
     if field.name == "class_code" and value in _CLASSES:
         return f"{shown} ({_CLASSES[value]})"
-    if field.name.endswith("vendor_id") and value == 0x5853:
+    if field.name.endswith("vendor_id") and value == VENDOR:
         return f"{shown} (XenSource)"
     if field.name == "vendor_id" and value == 0xFFFF:
         return f"{shown} (no function here)"

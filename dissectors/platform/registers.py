@@ -31,6 +31,10 @@ PORTS: Final = range(0x10, 0x20)
 BAR0_SIZE: Final = 0x100
 LOG_BUFFER: Final = 4095
 """Characters the device holds before it must emit a line; the one that finds them all held is dropped."""
+VENDOR: Final = 0x5853
+"""The PCI vendor id of the device: XenSource."""
+LOG_REGISTERS: Final = ("log", "bar0_log")
+"""The registers that share one log buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,15 @@ UNPLUG_BITS: Final = (
     Bit(4, "aux_ide_disks", "IDE disks except the primary master"),
     Bit(8, "nvme_disks", "NVMe disks"),
 )
+
+
+ALL_UNPLUG_BITS: Final = sum(bit.value for bit in UNPLUG_BITS)
+
+
+def in_words(mask: int) -> str:
+    """What a mask asks to unplug, in words."""
+    return ", ".join(bit.meaning for bit in UNPLUG_BITS if mask & bit.value) or "nothing"
+
 
 _NVME_ALONE = "NVMe disks and, where that bit stands alone, IDE and SCSI disks too"
 """Observed on QEMU 7.2, 10.0 and 10.2: bit 3 without bit 2 starts the whole walk over the disks."""

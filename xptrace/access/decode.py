@@ -494,7 +494,7 @@ class _SourceDecoder:
                 offset = access.address - access.base
                 for piece in registers.pieces(access.space, offset, access.size, "write", access.value):
                     register = piece.register
-                    if register is None or register.name not in ("log", "bar0_log"):
+                    if register is None or register.name not in registers.LOG_REGISTERS:
                         continue
                     if piece.value is None:
                         vm.assembler.unrecorded(access.records[-1])

@@ -13,9 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from dissectors.platform.registers import BAR0_SIZE, PORTS, Direction, Space
+from dissectors.platform.registers import BAR0_SIZE, PORTS, VENDOR, Direction, Space
 
-VENDOR: Final = 0x5853
 _VENDOR_ID, _DEVICE_ID, _COMMAND, _BAR0, _BAR1 = 0x00, 0x02, 0x04, 0x10, 0x14
 _DEVICES: Final = {0x0001: "xen-platform", 0x0002: "xen-platform", 0xC000: "xen-pvdevice"}
 _BAR1_SIZE: Final = {"xen-platform": 16 << 20, "xen-pvdevice": 4 << 20}

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from dissectors.platform.registers import PORTS, Direction, pieces
+from dissectors.platform.registers import LOG_REGISTERS, PORTS, Direction, pieces
 from dissectors.qemu.inverse import Value
 from dissectors.qemu.writing import Version
 from xptrace.exports.history import Accessed, Moment, Started, WasReset
@@ -80,7 +80,6 @@ _TAKES: Final[Mapping[str, Literal["bytes", "aligned", "whole"]]] = {
     "xen-fixed": "whole", "xen-pci": "bytes", "dma-cont": "bytes", _NOBODYS: "aligned",
 }  # fmt: skip
 """How much a region takes at once: single bytes, only what is aligned, or all that there is (observed)."""
-_LOG_REGISTERS: Final = ("log", "bar0_log")
 
 _REGIONS: Final = {
     "xen-fixed": 0x55A1C0D637E0, "xen-pci": 0x55A1C0D638F0, "pci-conf-idx": 0x55A1C053DDC0,
@@ -142,7 +141,7 @@ def _calls(machine: Machine, access: Access, port: int, value: int, logged: tupl
     """The calls that an access becomes; a line of the log goes out in the one that reaches the log, or the last."""
     shift = port - access.offset
     registers = pieces(access.space, access.offset, access.size, access.direction, None)
-    logging = (one.offset for one in registers if one.register is not None and one.register.name in _LOG_REGISTERS)
+    logging = (one.offset for one in registers if one.register is not None and one.register.name in LOG_REGISTERS)
     cut = list(_cut(machine, port, access.size))
     logs_at = next(logging, cut[-1][0] - shift)
     for start, size in cut:

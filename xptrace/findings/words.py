@@ -1,4 +1,4 @@
-"""Words that sentences of findings share: when, how long, what was asked for.
+"""Words that sentences of findings share: when, and how long.
 
 Law: `xptrace.negotiation.story` for moments. A time is written by UTC where its clock counts the date, and as a line
 of the recording where there is none, for order is a fact too::
@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Final
 
 from xptrace.negotiation.story import Moment
-from xptrace.negotiation.verdict import in_words
 
 _DATED: Final = ("wall", "syslog")
 """Clocks that count since 1970-01-01T00:00:00Z."""
@@ -36,8 +35,3 @@ def span(duration_ns: int) -> str:
     if abs(duration_ns) < _SECOND:
         return f"{duration_ns // 10**6} ms"
     return f"{duration_ns / _SECOND:.1f} s"
-
-
-def asked(mask: int) -> str:
-    """What a mask asks to unplug, in words."""
-    return in_words(mask) or "nothing"

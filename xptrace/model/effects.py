@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dissectors.platform.products import PRODUCTS
-from dissectors.platform.registers import UNPLUG_BITS
+from dissectors.platform.registers import in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,7 @@ class Unplug:
 
     def say(self) -> str:
         """The effect in words."""
-        what = ", ".join(bit.meaning for bit in UNPLUG_BITS if self.mask & bit.value) or "nothing"
-        return f"is told to unplug {what}" + ("" if self.index is None else f", number {self.index}")
+        return f"is told to unplug {in_words(self.mask)}" + ("" if self.index is None else f", number {self.index}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Final, Literal
 
 from dissectors.platform.config_space import HEADER
-from dissectors.platform.registers import BAR0_SIZE
+from dissectors.platform.registers import BAR0_SIZE, VENDOR
 from xptrace.model.device import Device
 from xptrace.model.log import LogBuffer
 from xptrace.model.profile import Profile
@@ -23,7 +23,6 @@ from xptrace.model.profile import Profile
 Kind = Literal["xen-platform", "xen-pvdevice"]
 
 CONFIG_SIZE: Final = 256
-VENDOR: Final = 0x5853
 PLATFORM_BAR1: Final = 16 << 20
 PVDEVICE_BAR1: Final = 4 << 20
 COMMAND: Final = 0x04

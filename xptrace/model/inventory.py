@@ -159,8 +159,9 @@ def _options(text: str) -> tuple[str, dict[str, str]]:
     return first, pairs
 
 
-def _place(address: str | None) -> int | None:
-    if address is None:
+def place_of(address: str | None) -> int | None:
+    """Slot and function of an `addr` property, such as `0a.0`, as one number; raises ValueError."""
+    if not address:
         return None
     slot, _, function = address.partition(".")
     return int(slot, 16) << 3 | int(function or "0", 16)
@@ -178,10 +179,10 @@ def _device(first: str, options: dict[str, str], position: int, buses: dict[str,
         return Emulated(name, first, None, bus, int(options.get("unit", "0")), controller, media, options.get("drive"))
     if first in _NICS:
         return Emulated(name, first, pci_class, bus if pci_class else ISA, backend=options.get("netdev"),
-                        slot=_place(options.get("addr")))
+                        slot=place_of(options.get("addr")))
     if pci_class is None:
         return None
-    return Emulated(name, first, pci_class, bus, backend=options.get("drive"), slot=_place(options.get("addr")))
+    return Emulated(name, first, pci_class, bus, backend=options.get("drive"), slot=place_of(options.get("addr")))
 
 
 def _arguments(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -219,7 +220,7 @@ def command_line(text: str) -> tuple[Inventory, tuple[Bridge, ...], tuple[tuple[
         elif option == "cdrom" and not q35:
             devices.append(_ide(2, "cdrom", option, option))
         elif option == "device" and first == "pci-bridge":
-            bridges.append(Bridge(given.get("id", f"bridge-{position}"), _place(given.get("addr")) or 0))
+            bridges.append(Bridge(given.get("id", f"bridge-{position}"), place_of(given.get("addr")) or 0))
             devices.append(Emulated(bridges[-1].name, first, CLASSES[first], slot=bridges[-1].number))
         elif option == "device" and first in ("xen-platform", "xen-pvdevice"):
             functions.append((first, given))

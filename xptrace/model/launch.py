@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dissectors.platform.registers import VENDOR
 from xptrace.model import function as pci
 from xptrace.model.device import Blacklist
 from xptrace.model.function import Function, Identity, PropertyError
-from xptrace.model.inventory import ROOT, command_line
+from xptrace.model.inventory import ROOT, command_line, place_of
 from xptrace.model.machine import PLATFORM_SLOT, Machine, power_on
 from xptrace.model.profile import Profile
 
@@ -33,7 +34,7 @@ def _identity(profile: Profile, kind: str, given: Mapping[str, str]) -> Identity
     device, revision = _number(given, "device-id", None), _number(given, "revision", None)
     if kind == "xen-pvdevice":
         return pci.pvdevice(
-            device, vendor=_number(given, "vendor-id", pci.VENDOR) or 0, revision=1 if revision is None else revision,
+            device, vendor=_number(given, "vendor-id", VENDOR) or 0, revision=1 if revision is None else revision,
             size=pci.PVDEVICE_BAR1 if (size := _number(given, "size", None)) is None else size,
         )
     identity = pci.platform(profile, device, revision)
@@ -45,11 +46,6 @@ def _identity(profile: Profile, kind: str, given: Mapping[str, str]) -> Identity
         raise PropertyError(message)
     code = identity.class_code if class_id is None else class_id << 8
     return replace(identity, class_code=code, subsystem=subsystem, subsystem_vendor=vendor)
-
-
-def _slot(given: Mapping[str, str], otherwise: int) -> int:
-    slot, _, function = given.get("addr", "").partition(".")
-    return int(slot, 16) << 3 | int(function or "0", 16) if slot else otherwise
 
 
 def launch(
@@ -68,8 +64,10 @@ def launch(
     functions: list[Function] = []
     for at, (kind, properties) in enumerate(given):
         identity = _identity(profile, kind, properties)
+        place = place_of(properties.get("addr"))
         made = pci.start(
-            _slot(properties, PLATFORM_SLOT + (at << 3)), "xen-platform" if kind == "xen-platform" else "xen-pvdevice",
+            PLATFORM_SLOT + (at << 3) if place is None else place,
+            "xen-platform" if kind == "xen-platform" else "xen-pvdevice",
             identity, command=profile.command_at_start, bus=properties.get("bus", ROOT),
         )
         if made.device is not None and not rom_lock_works:

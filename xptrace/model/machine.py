@@ -21,9 +21,9 @@ from xptrace.model import function as pci
 from xptrace.model import unplug
 from xptrace.model.access import Access, Answer
 from xptrace.model.device import HANDLERS, Blacklist, Call
-from xptrace.model.effects import Aborted, Character, Effect, Ignored, Removed, Unplug
+from xptrace.model.effects import Aborted, Character, Effect, Removed, Unplug
 from xptrace.model.function import Function, Identity
-from xptrace.model.inventory import ROOT, Bridge, Inventory, whole_again
+from xptrace.model.inventory import Bridge, Inventory, whole_again
 from xptrace.model.log import LogBuffer, take
 from xptrace.model.profile import Profile
 
@@ -331,8 +331,3 @@ def taken_away(effects: Sequence[Effect]) -> Removed | None:
         removed[-1].mask, tuple(name for one in removed for name in one.devices),
         tuple(name for one in removed for name in one.backends),
     )
-
-
-__all__ = [
-    "ROOT", "Ignored", "Machine", "Outcome", "locate", "migrate", "power_on", "reach", "reset", "step", "taken_away",
-]  # fmt: skip

@@ -14,13 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
-from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED, UNDEFINED, Direction, Space, pieces
+from dissectors.platform.registers import LOG_REGISTERS, MAGIC, MAGIC_BLACKLISTED, UNDEFINED, Direction, Space, pieces
 from dissectors.record import Record
 from xptrace.access.attribution import Beginning, Vm
 from xptrace.access.rows import Access, Certainty, Entry, Event, Message
 from xptrace.access.signs import CONNECTED
 from xptrace.model.access import Access as Asked
 from xptrace.model.drivers import Step as Played
+from xptrace.model.drivers.steps import STEPS
 
 Fact = TypeVar("Fact")
 MOST: Final = 10_000
@@ -37,7 +38,6 @@ No recording holds the inventory, the emulated devices of the VM: the user may g
 
 _LEGACY: Final = {("bar0_unplug_all", 1): 3, ("bar0_log", 1): 1, ("bar0_log", 2): 2}
 """Legacy registers and values that unplug, and the mask bits that they amount to."""
-_LOG: Final = ("log", "bar0_log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +256,12 @@ class Story:
     @property
     def handshake(self) -> list[Step]:
         """The steps by which somebody probes the device, names itself, or asks it for anything."""
-        return [step for step in self.steps if step.register in _HANDSHAKE or step.mask is not None]
+        return [step for step in self.steps if step.register in STEPS or step.mask is not None]
 
     @property
     def begun(self) -> bool:
         """Whether anybody probed the device or asked it for anything."""
-        return any(step.register in _HANDSHAKE or step.mask is not None for step in self.steps)
+        return any(step.register in STEPS or step.mask is not None for step in self.steps)
 
     @property
     def played(self) -> list[Played]:
@@ -303,10 +303,6 @@ class Story:
     def remaining_ns(self, one: Moment) -> int | None:
         """How long the recording of this boot goes on after a moment, missing where no clock tells."""
         return None if self.last is None else self.nanoseconds(one, self.last)
-
-
-_HANDSHAKE: Final = ("magic", "protocol_version", "product_number", "build_number", "unplug_mask", "unplug_type",
-                     "unplug_index")
 
 
 def comes_after(one: Moment, other: Moment) -> bool:
@@ -390,7 +386,7 @@ def _access(story: Story, access: Access, at: Moment) -> None:
         register = piece.register
         name = UNDEFINED if register is None else register.name
         step = Step(name, access.space, piece.offset, piece.size, access.direction, piece.value, at, access.certainty)
-        if name in _LOG and step.mask is None and access.direction == "write":
+        if name in LOG_REGISTERS and step.mask is None and access.direction == "write":
             story.first_log = story.first_log or step
             story.counts["log characters"] += 1
             story.evidence.add("bytes")

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal, Protocol
 
-from dissectors.platform.registers import UNPLUG_BITS, meaning
+from dissectors.platform.registers import UNPLUG_BITS, in_words, meaning
 from dissectors.platform.texts import read_text
 from xptrace.access.signs import XENBUS_STATES
 from xptrace.access.spaces import place
 from xptrace.negotiation.course import RESET, Phase, course, symbol
 from xptrace.negotiation.fingerprint import fingerprint
 from xptrace.negotiation.story import Change, Moment, Place, Step, Story, comes_after
-from xptrace.negotiation.verdict import Verdict, in_words, verdict
+from xptrace.negotiation.verdict import Verdict, verdict
 
 LANES: Final = {
     "driver": "what the driver did: the phases, and every step at the device's registers",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED, UNPLUG_BITS
+from dissectors.platform.registers import ALL_UNPLUG_BITS, MAGIC, MAGIC_BLACKLISTED, UNPLUG_BITS, in_words
 from xptrace.negotiation.story import Story
 
 CODES: Final = {
@@ -46,16 +46,11 @@ class Verdict:
         return list(CODES).index(self.code)
 
 
-def in_words(mask: int) -> str:
-    """What a mask asks for, in words."""
-    return ", ".join(bit.meaning for bit in UNPLUG_BITS if mask & bit.value)
-
-
 def verdict(story: Story, patience_ns: int = PATIENCE_NS) -> Verdict:
     """How the negotiation of a boot ended."""
     if not story.begun:
         return _untouched(story)
-    asked = in_words(story.mask or 0)
+    asked = in_words(story.mask) if story.mask and story.mask & ALL_UNPLUG_BITS else ""
     if story.blacklisted:
         if asked:
             return Verdict("blacklisted-unplugged", f"blacklisted, yet the driver unplugged: {asked}")

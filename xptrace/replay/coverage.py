@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, NamedTuple
 
-from dissectors.platform.registers import LOG_BUFFER, pieces
+from dissectors.platform.registers import LOG_BUFFER, LOG_REGISTERS, pieces
 from xptrace.access.rows import Access
 from xptrace.model.access import Access as Tried
 from xptrace.model.effects import Logged
@@ -61,7 +61,7 @@ def _case(register: str, direction: str, value: int | None) -> Case:
             which = str(value & 1)
         elif register == "unplug_mask":
             which = f"0x{value & 0xF:x}"
-        elif register in ("log", "bar0_log"):
+        elif register in LOG_REGISTERS:
             unplugs = register == "bar0_log" and value in (1, 2)
             which = "unplug" if unplugs else "end of line" if value == 0x0A else "text"
         elif register == "bar0_unplug_all":

@@ -59,7 +59,6 @@ class Candidate:
         """Whether nothing in the recording speaks against it."""
         return not self.against
 
-
     def row(self) -> dict[str, Any]:
         """The candidate for machines."""
         def told(evidence: list[Evidence]) -> list[dict[str, Any]]:
@@ -105,15 +104,15 @@ def _place(record: Record, said: str) -> Evidence:
 class Fit:
     """Takes the rows of a recording, and then says which profiles explain it."""
 
-    def __init__(self, vms: Mapping[str, Vm], catalogue: Catalogue, start: Start | None = None) -> None:
-        """`start` gives what is known of the machine beside its profile."""
+    def __init__(self, vms: Mapping[str, Vm], catalogue: Catalogue) -> None:
+        """`vms` tells how each boot began; it may grow while the rows come in."""
         self._catalogue = catalogue
         self._known = profiles()
         groups: dict[tuple[object, ...], list[Profile]] = {}
         for profile in self._known.values():
             groups.setdefault(_key(profile), []).append(profile)
         self._groups = list(groups.values())
-        self._replays = [Replay(_on(start, group[0]), vms) for group in self._groups]
+        self._replays = [Replay(Start(group[0]), vms) for group in self._groups]
         self._agreed = [0] * len(self._groups)
         self._diverged = [0] * len(self._groups)
         self._against: list[list[Evidence]] = [[] for _ in self._groups]
@@ -168,12 +167,6 @@ class Fit:
         order = {name: at for at, name in enumerate(self._known)}
         return sorted(found, key=lambda one: (not one.explains, one.diverged, len(one.against),
                                               order[one.profile.name]))
-
-
-def _on(start: Start | None, profile: Profile) -> Start:
-    if start is None:
-        return Start(profile)
-    return Start(profile, start.identities, start.inventory, start.bridges, start.blacklist)
 
 
 def names_of(candidates: Iterable[Candidate]) -> Iterator[str]:

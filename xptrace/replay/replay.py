@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
+from dissectors.platform.registers import LOG_REGISTERS
 from xptrace.access.attribution import Beginning, Vm
 from xptrace.access.messages import decode_text
 from xptrace.access.rows import Access, Message, Row
@@ -23,8 +23,6 @@ from xptrace.model.profile import Profile
 from xptrace.replay.automaton import Automaton
 from xptrace.replay.judge import ASSUMED, NOTHING, Judgement, Observed, Standing
 from xptrace.replay.words import divergence
-
-_LOG_REGISTERS: Final = ("log", "bar0_log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ class Replay:
         following.state = after
         if effects:
             effects = self._log(following, effects, row.time_ns)
-        elif row.value is None and row.direction == "write" and row.register in _LOG_REGISTERS:
+        elif row.value is None and row.direction == "write" and row.register in LOG_REGISTERS:
             following.gap = True
         return Judged(row, judgement, effects, before, after)
 

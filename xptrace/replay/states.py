@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from dissectors.platform.products import PRODUCTS
-from dissectors.platform.registers import UNPLUG_BITS
+from dissectors.platform.registers import in_words
 from dissectors.record import Record
 from xptrace.access.rows import Access
 from xptrace.model.machine import Machine
@@ -65,7 +65,7 @@ def meaning(register: str, value: int | None) -> str:
     if register == "blacklisted":
         return "the driver is refused" if value else "no driver is refused"
     if register == "unplugged":
-        return ", ".join(bit.meaning for bit in UNPLUG_BITS if value & bit.value) or "nothing"
+        return in_words(value)
     if register == "protocol":
         return {0: "not chosen yet", 1: "unplug by mask", 2: "unplug by device"}.get(value, "unknown")
     if register == "build":

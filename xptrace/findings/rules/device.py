@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from dissectors.platform.products import LINUX, LINUX_BUILDS
-from dissectors.platform.registers import UNPLUG_BITS
+from dissectors.platform.registers import UNPLUG_BITS, in_words
 from xptrace.findings.rule import Certainty, Context, Hit, places, rule
 from xptrace.findings.rules.ownership import connected_disks, lost_disks, named, twin
-from xptrace.findings.words import asked, span, when
+from xptrace.findings.words import span, when
 from xptrace.model.profile import Profile
 from xptrace.negotiation.story import Mapping, Moment, Step, Story, comes_after
 
@@ -264,7 +264,7 @@ def reset_in_place(story: Story, case: Context) -> Iterator[Hit]:
     again = story.handshake[:1]
     booted = f"; it booted all the same, for a driver probed the device {when(again[0].at)}" if again else ""
     yield Hit(f"{story.id}: the machine was reset in place; what {before.id} had unplugged with mask "
-              f"0x{before.mask or 0:04x} ({asked(before.mask or 0)}) does not come back{booted}",
+              f"0x{before.mask or 0:04x} ({in_words(before.mask or 0)}) does not come back{booted}",
               places(story.first, before.masks[0].at, again[0].at if again else None),
               "derived" if kvm else "assumed", "low" if again else None)
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from dissectors.platform.products import LINUX, LINUX_BUILDS, PRODUCTS, describe_driver
-from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED
+from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED, in_words
 from xptrace.findings.rule import Certainty, Context, Hit, places, rule
-from xptrace.findings.words import asked, span, when
+from xptrace.findings.words import span, when
 from xptrace.negotiation.story import Moment, Step, Story, comes_after
 
 _UNPLUG: Final = "xen/docs/misc/hvm-emulated-unplug.pandoc"
@@ -104,7 +104,7 @@ def unprobed(story: Story, case: Context) -> Iterator[Hit]:
     magics = [step for step in story.steps[: story.steps.index(mask)] if step.register == "magic"]
     if any(_known(step.value) for step in magics):
         return
-    written = f"mask {_digits(mask)} ({asked(mask.value or 0)}) was written {when(mask.at)}"
+    written = f"mask {_digits(mask)} ({in_words(mask.value or 0)}) was written {when(mask.at)}"
     if magics:
         said = f"the probe read {_digits(magics[-1])} and not the magic 0x49d2, and {written} all the same"
         yield Hit(f"{story.id}: {said}", places(magics[-1].at, mask.at))
@@ -266,7 +266,7 @@ def refused_yet_unplugged(story: Story, case: Context) -> Iterator[Hit]:
     gap = story.nanoseconds(refusal.at, first.at)
     later = when(first.at) if gap is None else f"{span(gap)} later"
     yield Hit(f"{story.id}: the magic read 0xd249 (blacklisted) {when(refusal.at)}, and {later} the driver asked to "
-              f"unplug {asked(mask)}{_effect(story, case)}",
+              f"unplug {in_words(mask)}{_effect(story, case)}",
               places(refusal.at, *(step.at for _, step in demands[: _MOST - 1])))
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dissectors.platform.registers import UNPLUG_BITS
+from dissectors.platform.registers import UNPLUG_BITS, in_words
 from xptrace.findings.rule import Context, Hit, places, rule
 from xptrace.findings.rules.ownership import lost_disks
-from xptrace.findings.words import asked, span, when
+from xptrace.findings.words import span, when
 from xptrace.model.inventory import (
     CLASS_NIC,
     CLASS_NVME,
@@ -50,7 +50,7 @@ def _hit(story: Story, devices: list[Emulated], said: str) -> Iterator[Hit]:
     if devices:
         names = ", ".join(f"{one.name} ({one.type})" for one in devices)
         last = story.masks[-1]
-        mask = f"mask 0x{story.mask or 0:x} ({asked(story.mask or 0)})"
+        mask = f"mask 0x{story.mask or 0:x} ({in_words(story.mask or 0)})"
         sentence = f"{story.id}: {mask}, last written {when(last.at)}, leaves {names}: {said}"
         yield Hit(sentence, places(last.at), "derived")
 

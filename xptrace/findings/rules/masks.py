@@ -13,14 +13,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
-from dissectors.platform.registers import UNPLUG_BITS
+from dissectors.platform.registers import ALL_UNPLUG_BITS, UNPLUG_BITS, in_words
 from xptrace.findings.rule import Context, Hit, places, rule
-from xptrace.findings.words import asked, span, when
+from xptrace.findings.words import span, when
 from xptrace.negotiation.story import Moment, Step, Story
 
 _UNPLUG: Final = "xen/docs/misc/hvm-emulated-unplug.pandoc"
 _DISKS, _NICS, _AUXILIARY, _NVME = (bit.value for bit in UNPLUG_BITS)
-_DEFINED: Final = _DISKS | _NICS | _AUXILIARY | _NVME
 _AT_ONCE_NS: Final = 10**9
 """A mask that comes again within this time is no resume's: a guest that was suspended takes longer."""
 _MOST: Final = 8
@@ -84,11 +83,11 @@ def meaningless(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
     if empty:
         yield Hit(f"{story.id}: mask 0x0000 was written {when(empty[0].at)}, which unplugs nothing",
                   places(*(step.at for step in empty[:_MOST])))
-    beyond = [(mask, step) for mask, step in _written(story) if mask & ~_DEFINED]
+    beyond = [(mask, step) for mask, step in _written(story) if mask & ~ALL_UNPLUG_BITS]
     if beyond:
         mask, first = beyond[0]
         yield Hit(f"{story.id}: mask 0x{mask:04x}, written {when(first.at)}, has bits that nobody defined "
-                  f"(0x{mask & ~_DEFINED:04x}); what is defined of it asks for {asked(mask)}",
+                  f"(0x{mask & ~ALL_UNPLUG_BITS:04x}); what is defined of it asks for {in_words(mask)}",
                   places(*(step.at for _, step in beyond[:_MOST])))
 
 
@@ -110,7 +109,7 @@ def again(story: Story, case: Context) -> Iterator[Hit]:
     old = case.device(story, lambda profile: profile.lineage == "qemu" and profile.version < (2, 4))
     gap = story.nanoseconds(first.at, second.at)
     later = when(second.at) if gap is None else f"{span(gap)} later"
-    yield Hit(f"{story.id}: mask 0x{second.value:04x} was written {later}, when {asked(second.value or 0)} had been "
+    yield Hit(f"{story.id}: mask 0x{second.value:04x} was written {later}, when {in_words(second.value or 0)} had been "
               f"asked for {when(first.at)} already",
               places(first.at, *(step.at for _, step in repeats[: _MOST - 1])), severity="medium" if old else None)
 

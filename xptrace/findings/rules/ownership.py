@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from dissectors.platform.registers import MAGIC, UNPLUG_BITS
+from dissectors.platform.registers import MAGIC, UNPLUG_BITS, in_words
 from xptrace.access.signs import CONNECTED, XENBUS_STATES
 from xptrace.findings.rule import Certainty, Context, Hit, places, rule
-from xptrace.findings.words import asked, span, when
+from xptrace.findings.words import span, when
 from xptrace.model.drivers import recognise
 from xptrace.model.profile import Profile
 from xptrace.negotiation.story import Change, Moment, Step, Story, comes_after
@@ -220,7 +220,7 @@ def half_unplugged(story: Story, case: Context) -> Iterator[Hit]:
     if certainty is None or mask is None or story.devices or not _whole(story):
         return
     first = story.masks[0]
-    written = f"mask 0x{mask:04x} ({asked(mask)}), written {when(first.at)}, leaves"
+    written = f"mask 0x{mask:04x} ({in_words(mask)}), written {when(first.at)}, leaves"
     proof = [step.at for step in story.masks[:2]]
     disks = [
         change for change in connected_disks(story, first.at)
@@ -382,6 +382,6 @@ def back_again(story: Story, case: Context) -> Iterator[Hit]:
     how = "was migrated" if story.began == "migration" else "resumed"
     proof = f"PV device {running[0].device} connected" if running else f"{span(ran or 0)} of it are recorded"
     yield Hit(f"{story.id}: the guest {how}, runs again ({when(since)}), and asked for no unplug ({proof}); in "
-              f"{before.id}, mask 0x{before.mask:04x} had taken away: {asked(before.mask)}",
+              f"{before.id}, mask 0x{before.mask:04x} had taken away: {in_words(before.mask)}",
               places(since, before.masks[0].at, *(change.at for change in running[:_MOST - 3]), story.last),
               "assumed" if certainty == "assumed" or not running else certainty)

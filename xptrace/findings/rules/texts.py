@@ -19,6 +19,7 @@ from dissectors.platform.registers import LOG_BUFFER, MAGIC, MAGIC_BLACKLISTED
 from dissectors.platform.texts import read_text
 from xptrace.findings.rule import Context, Hit, Severity, places, rule
 from xptrace.findings.words import span, when
+from xptrace.model.log import BUCKET, REFILL
 from xptrace.negotiation.sayings import Saying, sayings, texts
 from xptrace.negotiation.story import Line, Moment, Step, Story, comes_after
 
@@ -27,9 +28,6 @@ _LOG_WRITE: Final = "log_writeb in hw/i386/xen/xen_platform.c of QEMU"
 _MOST: Final = 8
 """Places that are named of one anomaly, crashes that are told of one boot, and boots that are looked back upon."""
 
-_BUCKET: Final = 128 * 1024
-_REFILL: Final = 256
-"""What the traditional device model lets pass: so many characters at once, and so many in every second."""
 _LAG_NS: Final = 60 * 10**9
 """How far the guest's clock may fall behind the host's between two lines and be merely late."""
 _PVDEVICE_ID: Final = 0xC000
@@ -272,22 +270,22 @@ def _written(story: Story) -> int:
 
 def _flood(story: Story) -> tuple[Moment, bool] | None:
     """The moment at which the throttle's bucket is empty, and True; the last line's and False where no clock tells."""
-    if _written(story) <= _BUCKET or not story.lines:
+    if _written(story) <= BUCKET or not story.lines:
         return None
     first, last = story.lines[0].at, story.lines[-1].at
-    left, before = float(_BUCKET), first
+    left, before = float(BUCKET), first
     for line in story.lines:
         passed_ns = story.nanoseconds(before, line.at)
         if passed_ns is None:
             return last, False
-        left = min(_BUCKET, left + max(0, passed_ns) / 10**9 * _REFILL) - len(line.text) - 1
+        left = min(BUCKET, left + max(0, passed_ns) / 10**9 * REFILL) - len(line.text) - 1
         if left < 0:
             return line.at, True
         before = line.at
     whole_ns = story.nanoseconds(first, story.last or last)
     if whole_ns is None:
         return last, False
-    return (last, True) if _written(story) > _BUCKET + max(0, whole_ns) / 10**9 * _REFILL else None
+    return (last, True) if _written(story) > BUCKET + max(0, whole_ns) / 10**9 * REFILL else None
 
 
 @rule(

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dissectors.platform.registers import MAGIC
+from dissectors.platform.registers import MAGIC, in_words
 from xptrace.model.access import read, write
 from xptrace.model.drivers import options
-from xptrace.model.drivers.driver import Binding, Claim, Driver, Identity, Negotiation, NextBoot, Outcome, in_words
+from xptrace.model.drivers.driver import Binding, Claim, Driver, Identity, Negotiation, NextBoot, Outcome
 from xptrace.model.drivers.driver import not_there as _not_there
 from xptrace.model.drivers.options import Options, option
 from xptrace.model.drivers.steps import Seen

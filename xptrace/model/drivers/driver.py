@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Final, Generic, Literal
+from typing import Generic, Literal
 
-from dissectors.platform.registers import MAGIC_BLACKLISTED, UNPLUG_BITS
+from dissectors.platform.registers import MAGIC_BLACKLISTED, VENDOR
 from xptrace.model.access import Access, read, write
 from xptrace.model.drivers.options import Chosen, parse
 from xptrace.model.drivers.steps import Seen
@@ -28,7 +28,6 @@ When = Literal["boot", "resume"]
 Certainty = Literal["observed", "documented", "inferred", "assumed"]
 """`observed` on a recording, `documented` by a source that was read, `inferred` from such, or merely `assumed`."""
 
-VENDOR: Final = 0x5853
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +149,6 @@ def name_itself(product: int, build: int) -> Generator[Access, int | None, int |
     yield write(0x12, 2, product)
     yield write(0x10, 4, build)
     return (yield read(0x10, 2))
-
-
-def in_words(mask: int) -> str:
-    """The devices that a mask asks to unplug, in words."""
-    return ", ".join(bit.meaning for bit in UNPLUG_BITS if mask & bit.value) or "nothing"
 
 
 def shown(answer: int | None) -> str:

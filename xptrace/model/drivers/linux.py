@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dissectors.platform.registers import MAGIC
+from dissectors.platform.registers import MAGIC, in_words
 from xptrace.model.access import read, write
 from xptrace.model.drivers import options
 from xptrace.model.drivers.driver import (
@@ -24,7 +24,6 @@ from xptrace.model.drivers.driver import (
     NextBoot,
     Outcome,
     blacklisted,
-    in_words,
     name_itself,
     not_there,
     unknown_version,

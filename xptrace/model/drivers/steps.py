@@ -23,9 +23,10 @@ Step = tuple[Access, int | None]
 MISDIRECTED: Final = write(0x0F, 2, 0x10)
 """The unplug of xenlinux of 2009-07, its arguments swapped: the mask is the port, and the port is the value."""
 
-_STEPS: Final = frozenset(
+STEPS: Final = frozenset(
     ("magic", "protocol_version", "product_number", "build_number", "unplug_mask", "unplug_type", "unplug_index")
 )
+"""The registers that a negotiation is made at."""
 _LEGACY: Final = ((4, 1), (8, 1), (8, 2))
 """Offset in BAR0 and value of the unplugs of old SUSE and Novell drivers; any other value there is something else."""
 
@@ -42,7 +43,7 @@ def negotiates(access: Access) -> bool:
     if access.space == "bar0":
         return access.direction == "write" and (access.offset, access.value) in _LEGACY
     register = find(access.space, access.offset, access.size, access.direction)
-    return (register is not None and register.name in _STEPS) or same(access, MISDIRECTED)
+    return (register is not None and register.name in STEPS) or same(access, MISDIRECTED)
 
 
 def sets_flags(access: Access) -> bool:
@@ -89,7 +90,7 @@ def _first(values: Sequence[int | None]) -> int | None:
 
 def seen(steps: Iterable[Step]) -> Seen:
     """What these steps tell."""
-    by_register: dict[str, list[int | None]] = {name: [] for name in _STEPS}
+    by_register: dict[str, list[int | None]] = {name: [] for name in STEPS}
     legacy, pairs, misdirected, kind = [], [], False, None
     for access, answer in steps:
         value = answer if access.direction == "read" else access.value
@@ -99,7 +100,7 @@ def seen(steps: Iterable[Step]) -> Seen:
             legacy.append((access.offset, value))
         elif same(access, MISDIRECTED):
             misdirected = True
-        elif register is not None and register.name in _STEPS:
+        elif register is not None and register.name in STEPS:
             by_register[register.name].append(value)
             kind = value if register.name == "unplug_type" else kind
             if register.name == "unplug_index" and kind and value is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dissectors.platform.products import PRODUCTS
-from dissectors.platform.registers import MAGIC
+from dissectors.platform.registers import MAGIC, in_words
 from xptrace.model.access import read, write
 from xptrace.model.drivers import options
 from xptrace.model.drivers.driver import (
@@ -27,7 +27,6 @@ from xptrace.model.drivers.driver import (
     Outcome,
     Part,
     blacklisted,
-    in_words,
     name_itself,
     not_there,
     say,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Final
 
-from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED
+from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED, in_words
 from xptrace.model.access import Access, read, write
 from xptrace.model.drivers import options
 from xptrace.model.drivers.driver import (
@@ -28,7 +28,6 @@ from xptrace.model.drivers.driver import (
     Outcome,
     Part,
     blacklisted,
-    in_words,
     name_itself,
     not_there,
     say,

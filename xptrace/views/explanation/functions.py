@@ -15,9 +15,10 @@ from typing import Final
 
 from dissectors.platform import config_space
 from dissectors.platform.config_space import COMMAND_BITS, FIELDS, Field
+from dissectors.platform.registers import VENDOR
 from xptrace.model import function as pci
 from xptrace.model.drivers import DRIVERS
-from xptrace.model.function import VENDOR, Function
+from xptrace.model.function import Function
 from xptrace.model.machine import PLATFORM_SLOT
 from xptrace.model.profile import Profile
 from xptrace.model.profiles import profiles

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from typing import Final
 
-from dissectors.platform.registers import REGISTERS, UNPLUG_BITS, Bit, Register
+from dissectors.platform.registers import ALL_UNPLUG_BITS, REGISTERS, UNPLUG_BITS, Bit, Register
 from xptrace.model.inventory import ROOT, parse
 from xptrace.model.profile import Profile
 from xptrace.model.profiles import Change, history, profiles
@@ -38,7 +38,6 @@ _DECIDES: Final = {
     "nvme_disks": {"nvme_bit"},
 }  # fmt: skip
 """The fields of a profile on which it depends what a bit does."""
-ALL_BITS: Final = sum(bit.value for bit in UNPLUG_BITS)
 
 
 @cache
@@ -157,8 +156,8 @@ def _mask(mask: int) -> Page:
     register = the_register("unplug_mask", "write")
     return Page("mask", f"0x{mask:x}", register.say(mask), {
         "bits": [(f"0x{bit.value:x}", bit.name, bit.meaning) for bit in UNPLUG_BITS if mask & bit.value],
-        "ignored": f"0x{mask & ~ALL_BITS:x}" if mask & ~ALL_BITS else "",
-        "takes": ranges(lambda of: takes(of, mask & ALL_BITS)),
+        "ignored": f"0x{mask & ~ALL_UNPLUG_BITS:x}" if mask & ~ALL_UNPLUG_BITS else "",
+        "takes": ranges(lambda of: takes(of, mask & ALL_UNPLUG_BITS)),
         "the device": "\n\n".join(does(register)),
     })  # fmt: skip
 
@@ -167,7 +166,7 @@ def _find_mask(word: str) -> list[Page]:
     if word == "unplug":
         return [_unplug()]
     mask = number(word)
-    return [_mask(mask)] if mask is not None and 0 < mask <= ALL_BITS else []
+    return [_mask(mask)] if mask is not None and 0 < mask <= ALL_UNPLUG_BITS else []
 
 
 def _named_mask(word: str) -> list[Page]:
@@ -177,6 +176,6 @@ def _named_mask(word: str) -> list[Page]:
 
 BIT = Kind("bit", "bits", _all_bits, _find_bit, _named_bit)
 MASK = Kind(
-    "mask", "masks", lambda: ["unplug", *(f"0x{mask:x}" for mask in range(1, ALL_BITS + 1))], _find_mask, _named_mask,
-    shown=lambda: ["unplug", f"0x1 to 0x{ALL_BITS:x}"], overview=_unplug,
+    "mask", "masks", lambda: ["unplug", *(f"0x{mask:x}" for mask in range(1, ALL_UNPLUG_BITS + 1))],
+    _find_mask, _named_mask, shown=lambda: ["unplug", f"0x1 to 0x{ALL_UNPLUG_BITS:x}"], overview=_unplug,
 )  # fmt: skip
