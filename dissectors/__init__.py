@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from dissectors.qemu.catalogue import Catalogue
@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 
 GROUP: Final = "xptrace.dissectors"
 """The entry point group of third parties' dissectors."""
+
+
+Vantage = Literal["device", "host", "store", "toolstack", "guest"]
+"""Whose view of a VM a format is: its device model's; the hypervisor's or the host kernel's, which see the same
+accesses; the daemon's that keeps xenstore; the toolstack's; the guest's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a dissector is told of the source that it is to read.
+
+    `written_ns` is when the source was last written (nanoseconds since 1970), `tsc_hz` the frequency of the host's time
+    stamp counter; both missing where nobody knows.
+    """
+
+    source: str
+    catalogue: Catalogue
+    written_ns: int | None = None
+    tsc_hz: float | None = None
 
 
 class Lines(Protocol):
@@ -51,16 +70,19 @@ class Dissector:
     """One format: its name, what it is, one real line or record of it, and how it is read.
 
     `sniff` is given the head of a source, and says from 0 to 100 how sure it is that the source is of this format;
-    a dissector of lines may say little, because its needles decide line by line.
+    0 is certainly not. A dissector of lines takes part in reading a source unless it says 0. One that has neither
+    `lines` nor `stream` recognises a format that is read by another program first: `advice` is that command.
     """
 
     name: str
     title: str
     example: bytes
     sniff: Callable[[bytes], int]
-    lines: Callable[[str, Catalogue], Lines] | None = None
+    lines: Callable[[Given], Lines] | None = None
     needles: tuple[re.Pattern[bytes], ...] = ()
-    stream: Callable[[str, Catalogue], Stream] | None = None
+    stream: Callable[[Given], Stream] | None = None
+    vantage: Vantage = "device"
+    advice: str = ""
 
 
 _OURS: Final = ("dissectors.qemu.textlog", "dissectors.qemu.simpletrace", "dissectors.xen.oxenstored")
@@ -75,15 +97,14 @@ def dissectors() -> Mapping[str, Dissector]:
 
 
 def choose(head: bytes, source: str | None = None) -> list[Dissector]:
-    """The dissectors for a source with this head: one of bytes that is surest of itself, or all those of lines.
+    """The dissectors for a source with this head, the surest first: one of bytes, or all those of lines.
 
     `source` forces one by its name; raises KeyError where there is none.
     """
     known = dissectors()
     if source is not None:
         return [known[source]]
-    streams = [(one.sniff(head), one) for one in known.values() if one.stream is not None]
-    sure, best = max(streams, key=lambda entry: entry[0], default=(0, None))
-    if best is not None and sure > 0:
-        return [best]
-    return [one for one in known.values() if one.lines is not None]
+    sure = {one.name: one.sniff(head) for one in known.values()}
+    able = sorted((one for one in known.values() if sure[one.name] > 0), key=lambda one: -sure[one.name])
+    whole = [one for one in able if one.lines is None]
+    return whole[:1] or able

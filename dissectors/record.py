@@ -13,9 +13,10 @@ class Record:
     """One record of a recording, e.g. one trace line.
 
     `offset` and `length` are bytes in the (decompressed) source, `line` counts from 1. `time_ns` is missing where the
-    source has no time; `clock` then is None too. `thread` is the number in front of an `@` (a process id up to QEMU
-    3.1, a thread id since 4.0) or a syslog tag's. `guest` is a guest name that the record itself carries. `recovered`
-    says that the record did not begin where a record must, and was found inside a line.
+    source has no time; `clock` (`dissectors.clock`) then is None too. `thread` is the number in front of an `@` (a
+    process id up to QEMU 3.1, a thread id since 4.0) or a syslog tag's. `guest` is a guest's name, `domain` a domain's
+    number, that the record itself carries. `recovered` says that the record did not begin where a record must, and was
+    found inside a line; `derived`, that it follows from what the line says, but is not told by it.
     """
 
     source: str
@@ -29,7 +30,9 @@ class Record:
     clock: str | None = None
     thread: int | None = None
     guest: str | None = None
+    domain: int | None = None
     recovered: bool = False
+    derived: bool = False
 
     def integer(self, name: str) -> int | None:
         """The argument of that name if it is there and a number."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from dissectors.clock import MONOTONIC
 from dissectors.qemu import prefix
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.writing import FORMS, Range, Version, print_event, range_of
@@ -46,7 +47,7 @@ def _said(ranges: tuple[Range, ...]) -> str:
 
 def of_event(catalogue: Catalogue, record: Record) -> Era | None:
     """The era of a record's event text; None where every release writes it so, or none that is known."""
-    if record.clock == prefix.MONOTONIC:  # of simpletrace, which has no lines
+    if record.clock == MONOTONIC:  # of simpletrace, which has no lines
         return None
     found = prefix.read(record.raw)
     if found is None or record.recovered:

@@ -20,6 +20,8 @@ from calendar import timegm
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dissectors.clock import SYSLOG, TRACE, WALL
+
 _ISO = rb"(?P<day>\d{4}-\d\d-\d\d)T(?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)"
 _TAG = rb"(?P<tag>[^\s\[\]:]{1,64})(?:\[(?P<pid>\d{1,10})\])?: ?"
 
@@ -47,10 +49,6 @@ _NAME = re.compile(rb"[a-z][a-z0-9_]{2,60}(?= |$)")
 
 _DOMAIN_TAG = re.compile(rb"qemu-dm-(\d{1,5})$")
 
-WALL, SYSLOG, TRACE, MONOTONIC = "wall", "syslog", "trace", "monotonic"
-"""Clocks: QEMU's own wall clock (UTC); the syslog daemon's stamp; the kernel tracer's and the host's CLOCK_MONOTONIC,
-which are no dates."""
-
 
 @dataclass(slots=True)
 class Prefix:
@@ -61,6 +59,7 @@ class Prefix:
     clock: str | None = None
     thread: int | None = None
     guest: str | None = None
+    domain: int | None = None
     name: bytes = b""
 
 
@@ -84,9 +83,9 @@ def _nanoseconds(match: re.Match[bytes]) -> int | None:
     return None if second is None else second * 10**9 + int((match["fraction"] or b"0").ljust(9, b"0"))
 
 
-def _guest_of_tag(tag: bytes) -> str | None:
+def _domain_of_tag(tag: bytes) -> int | None:
     domain = _DOMAIN_TAG.match(tag)
-    return f"dom{domain[1].decode()}" if domain else None
+    return int(domain[1]) if domain else None
 
 
 def _printable(name: bytes | None) -> str | None:
@@ -119,7 +118,7 @@ def _envelope(line: bytes, prefix: Prefix) -> None:
     prefix.end = match.end()
     pid = match["pid"]
     prefix.thread = int(pid) if pid and pid.isdigit() and len(pid) <= 10 else None
-    prefix.guest = _guest_of_tag(match["tag"])
+    prefix.domain = _domain_of_tag(match["tag"])
 
 
 def read(line: bytes) -> Prefix | None:

@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from struct import Struct
 from typing import Any, Final
 
-from dissectors import Dissector
+from dissectors import Dissector, Given
+from dissectors.clock import MONOTONIC
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import CHARACTER, POINTER, REAL, STRING, Argument, EventDeclaration
-from dissectors.qemu.prefix import MONOTONIC
 from dissectors.record import Damage, Loss, Record, Value
 
 HEADER_EVENT: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -366,8 +366,8 @@ def _header(held: _Held) -> tuple[str, int] | None:
 class SimpleTrace:
     """Reads one source: a recording, or several one after the other."""
 
-    def __init__(self, source: str, events: Catalogue) -> None:
-        self._source, self._catalogue = source, events
+    def __init__(self, given: Given) -> None:
+        self._source, self._catalogue = given.source, given.catalogue
         self.records = 0
         """How many records it has met, the file's header and the names of events among them."""
 

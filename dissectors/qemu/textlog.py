@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dissectors import Dissector
+from dissectors import Dissector, Given
+from dissectors.clock import WALL
 from dissectors.qemu import prefix as line_prefix
-from dissectors.qemu.catalogue import Catalogue
 from dissectors.record import Damage, Loss, Record
 
 NEEDLES: tuple[re.Pattern[bytes], ...] = tuple(
@@ -53,10 +53,10 @@ _LOSS = re.compile(
 class TextLog:
     """Reads candidate lines of one source into records, damage or loss."""
 
-    def __init__(self, source: str, catalogue: Catalogue) -> None:
-        self._source = source
-        self._catalogue = catalogue
-        names = b"|".join(sorted(catalogue.names, reverse=True))  # of two that begin alike, the longer first
+    def __init__(self, given: Given) -> None:
+        self._source = given.source
+        self._catalogue = given.catalogue
+        names = b"|".join(sorted(given.catalogue.names, reverse=True))  # of two that begin alike, the longer first
         self._anywhere = re.compile(
             rb"(?:(\d{1,10})@(\d{1,11})\.(\d{6}):|(?<![\w./-]))(" + names + rb") "
         )
@@ -76,7 +76,7 @@ class TextLog:
                     values = pattern.match(body[:-1], start)
                 if values is not None:
                     yield Record(self._source, offset, length, number, found.name.decode(), values, line,
-                                 found.time_ns, found.clock, found.thread, found.guest)
+                                 found.time_ns, found.clock, found.thread, found.guest, found.domain)
                     return
             yield from self._recover(line, offset, number, length, begun=found.name)
         elif _LOSS.search(line):
@@ -99,7 +99,7 @@ class TextLog:
                 values, position = part
                 record = Record(self._source, offset, length, number, match[4].decode(), values, line, recovered=True)
                 if match[1] and int(match[2]) < 1 << 33:
-                    record.thread, record.clock = int(match[1]), line_prefix.WALL
+                    record.thread, record.clock = int(match[1]), WALL
                     record.time_ns = int(match[2]) * 10**9 + int(match[3]) * 1000
                 records.append(record)
                 break

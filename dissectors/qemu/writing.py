@@ -21,10 +21,10 @@ from string import Formatter
 from time import gmtime, strftime
 from typing import Final, NamedTuple
 
+from dissectors.clock import SYSLOG, TRACE, WALL
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import Conversion, EventDeclaration
 from dissectors.qemu.inverse import Value
-from dissectors.qemu.prefix import SYSLOG, TRACE, WALL
 
 Version = tuple[int, ...]
 """A version of QEMU, such as (7, 2) or (7, 2, 22)."""

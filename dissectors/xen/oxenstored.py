@@ -19,10 +19,10 @@ from calendar import timegm
 from collections.abc import Iterator
 from datetime import datetime
 
-from dissectors import Dissector
-from dissectors.qemu import prefix as line_prefix
-from dissectors.qemu.catalogue import Catalogue
+from dissectors import Dissector, Given
+from dissectors.clock import WALL
 from dissectors.record import Damage, Loss, Record
+from dissectors.vocabulary import STORE_REMOVE, STORE_WRITE
 
 NEEDLES: tuple[re.Pattern[bytes], ...] = (re.compile(rb" write     "), re.compile(rb" rm        "))
 """Bytes that must occur in any record of ours: the operation, padded, and the space on either side of it."""
@@ -39,8 +39,8 @@ _DOM0 = b"0"
 class AccessLog:
     """Reads candidate lines of one source into writes and removals of guests' nodes."""
 
-    def __init__(self, source: str, catalogue: Catalogue) -> None:  # noqa: ARG002  its operations are no trace events
-        self._source = source
+    def __init__(self, given: Given) -> None:
+        self._source = given.source
 
     def read(self, line: bytes, offset: int, number: int, length: int) -> Iterator[Record | Damage | Loss]:
         """What one line says, its newline left out; `length` counts it."""
@@ -55,10 +55,10 @@ class AccessLog:
             return
         time_ns = second * 10**9 + int(found["milli"]) * 10**6
         dated = 0 <= time_ns < 1 << 63
-        operation = found["operation"].decode()
-        values = {"path": found["path"], "value": (found["value"] or b"") if operation == "write" else b""}
-        yield Record(self._source, offset, length, number, f"xenstored_{operation}", values, line,
-                     time_ns if dated else None, line_prefix.WALL if dated else None, guest=f"dom{domain.decode()}")
+        written = found["operation"] == b"write"
+        values = {"path": found["path"], "value": (found["value"] or b"") if written else b""}
+        yield Record(self._source, offset, length, number, STORE_WRITE if written else STORE_REMOVE, values, line,
+                     time_ns if dated else None, WALL if dated else None, domain=int(domain))
 
 
 def _guest(writer: bytes, path: bytes) -> bytes | None:
@@ -75,11 +75,11 @@ def _guest(writer: bytes, path: bytes) -> bytes | None:
 
 def sniff(head: bytes) -> int:
     """How sure it is that a source is such a log: its needles decide line by line."""
-    return 50 if re.match(rb"\[\d{8}T\d\d:\d\d:\d\d\.\d{3}Z\]  ", head) else 0
+    return 50 if re.search(rb"(?m)^\[\d{8}T\d\d:\d\d:\d\d\.\d{3}Z\]  ", head) else 0
 
 
 DISSECTOR = Dissector(
     "oxenstored", "oxenstored's access log: nodes of guests that are written and removed",
     b"[20261123T03:17:30.038Z]  D1           write     control/feature-suspend 1", sniff,
-    lines=AccessLog, needles=NEEDLES,
+    lines=AccessLog, needles=NEEDLES, vantage="store",
 )

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dissectors import Given
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.simpletrace import SimpleTrace
@@ -69,7 +70,7 @@ def scenario_of(recording: Path) -> str:
 
 
 def text_records(log: bytes) -> list[tuple[str, dict[str, Any]]]:
-    reader = TextLog("log", catalogue.load())
+    reader = TextLog(Given("log", catalogue.load()))
     lines = log.splitlines()
     return [
         (read.event, dict(read.values))
@@ -79,7 +80,7 @@ def text_records(log: bytes) -> list[tuple[str, dict[str, Any]]]:
 
 
 def binary_records(data: bytes) -> list[tuple[str, dict[str, Any]]]:
-    found = SimpleTrace("bin", catalogue.load()).read([data])
+    found = SimpleTrace(Given("bin", catalogue.load())).read([data])
     return [(read.event, dict(read.values)) for read in found if isinstance(read, Record)]
 
 
@@ -122,7 +123,7 @@ class TestBesideTheTextLog:
             del lines[missing]
         data = read_text(scenario / "trace.bin.gz")
         assert binary_records(data) == lines
-        (loss,) = (read for read in SimpleTrace("bin", catalogue.load()).read([data]) if isinstance(read, Loss))
+        (loss,) = (read for read in SimpleTrace(Given("bin", catalogue.load())).read([data]) if isinstance(read, Loss))
         assert loss.reason == f"{DROPPED_RECORDS[name]} records are missing here"
 
     @pytest.mark.parametrize("version", ["7.2.22", "10.0.13"])
@@ -179,7 +180,7 @@ def check_with_qemu_s_reader(scenario: Path) -> None:
     printed = list(qemu_s_reader(told))
     expected = [(name, pid, values) for name, _, pid, values in printed if name in ours]
     found = [
-        read for read in SimpleTrace("bin", catalogue.load()).read([read_text(scenario / "trace.bin.gz")])
+        read for read in SimpleTrace(Given("bin", catalogue.load())).read([read_text(scenario / "trace.bin.gz")])
         if isinstance(read, Record)
     ]  # fmt: skip
     assert len(found) == len(expected)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from dissectors import Given, choose, dissectors
 from dissectors import Stream as Bytes
-from dissectors import choose, dissectors
 from dissectors.platform import registers
 from dissectors.platform.registers import Space
 from dissectors.qemu import catalogue
@@ -115,8 +115,9 @@ class _SourceDecoder:
     ) -> None:
         self._source, self._name, self._interleaved = source, name, interleaved
         chosen = choose(source.head(), forced)
-        self._stream_of = next((one.stream(source.name, events) for one in chosen if one.stream is not None), None)
-        self._readers = [one.lines(source.name, events) for one in chosen if one.lines is not None]
+        given = Given(source.name, events)
+        self._stream_of = next((one.stream(given) for one in chosen if one.stream is not None), None)
+        self._readers = [one.lines(given) for one in chosen if one.lines is not None]
         self._needles = tuple(dict.fromkeys(needle for one in chosen for needle in one.needles))
         self._vms, self._ledger = vms, ledger
         self._streams: dict[tuple[str, int | str | None], Stream] = {}
@@ -222,7 +223,7 @@ class _SourceDecoder:
     # -- whose record
 
     def _vm(self, record: Record) -> Vm:
-        name = record.guest or self._name
+        name = record.guest or (self._name if record.domain is None else f"dom{record.domain}")
         if self._interleaved and record.thread is not None:
             name = f"{name}-{record.thread}"
         vm = self._vms.get(name)

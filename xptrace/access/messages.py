@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from dissectors.clock import MONOTONIC
 from dissectors.platform.registers import LOG_BUFFER
-from dissectors.qemu.prefix import MONOTONIC
 from dissectors.record import Record
 
 _OCTAL = re.compile(rb"#([0-3][0-7]{2})")

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from dissectors.clock import TRACE
 from dissectors.qemu.catalogue import load
 from dissectors.qemu.declaration import EventDeclaration
-from dissectors.qemu.prefix import TRACE
 from dissectors.qemu.writing import FORMS, Form, Range, Stamp, Version, form_of, forms_of, print_event, write_line
 from xptrace.exports.history import Accessed, Epoch, Moment, history
 from xptrace.exports.tracing import Tracer, Way

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dissectors import choose
+from dissectors import Given, choose
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import Argument, EventDeclaration, read_declarations
@@ -115,7 +115,7 @@ def file_of(items: Iterable[Item], version: int, order: Order, *, named: bool = 
 
 def read(data: bytes, events: Catalogue | None = None, size: int = 1 << 22) -> list[Record | Damage | Loss]:
     chunks = [data[at : at + size] for at in range(0, len(data), size)]
-    return list(SimpleTrace("trace", events or build()).read(chunks))
+    return list(SimpleTrace(Given("trace", events or build())).read(chunks))
 
 
 def events_of(found: Iterable[object]) -> list[Record]:
@@ -239,7 +239,7 @@ class TestFilesAsTheyAreWritten:
 
     @pytest.mark.parametrize("order", ORDERS)
     def test_every_record_is_counted(self, order: Order) -> None:
-        reader = SimpleTrace("trace", build())
+        reader = SimpleTrace(Given("trace", build()))
         data = file_of([Event(0, 1, 2, (1,)), Event(7, 1, 2, (16, 98, 1)), Dropped(9)], 4, order)
         found = list(reader.read([data]))
         names = len(numbers(4))

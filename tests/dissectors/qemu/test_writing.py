@@ -15,6 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from dissectors import Given
 from dissectors.qemu.catalogue import Catalogue, load
 from dissectors.qemu.declaration import Argument, Conversion, EventDeclaration, read_declarations
 from dissectors.qemu.inverse import EventPattern, Value
@@ -464,7 +465,7 @@ def stamps(draw: st.DrawFn) -> Stamp:
 
 def read(line: bytes, catalogue: Catalogue = CATALOGUE) -> Record:
     assert line.endswith(b"\n")
-    (record,) = TextLog("t", catalogue).read(line[:-1], 0, 1, len(line))
+    (record,) = TextLog(Given("t", catalogue)).read(line[:-1], 0, 1, len(line))
     assert isinstance(record, Record)
     return record
 
@@ -482,7 +483,8 @@ def test_a_written_line_is_read_back(name: str, event: tuple[EventDeclaration, d
     assert record.clock == (None if record.time_ns is None else form.clock)
     assert record.thread == (stamp.thread if held.thread else None)
     domain = re.search(r"(?<=^qemu-dm-)\d{1,5}$", stamp.program or "") if name.startswith("syslog") else None
-    assert record.guest == (f"dom{domain[0]}" if domain else stamp.guest if held.guest else None)
+    assert record.domain == (int(domain[0]) if domain else None)
+    assert record.guest == (stamp.guest if held.guest and not domain else None)
 
 
 @pytest.mark.parametrize(
@@ -513,7 +515,7 @@ def written_again(record: Record, version: tuple[int, ...], form: Form, stamp: S
 
 def records(path: Path) -> Iterator[tuple[bytes, Record]]:
     """The lines that hold a record of a known event, with that record."""
-    log = TextLog(path.name, CATALOGUE)
+    log = TextLog(Given(path.name, CATALOGUE))
     for number, line in enumerate(lines_of(path), 1):
         for found in log.read(line.removesuffix(b"\n"), 0, number, len(line)):
             assert isinstance(found, Record)
