@@ -7,11 +7,13 @@ Law: what names a device model's log (libxl: ``qemu-dm-NAME.log[.N]``, libvirt: 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Literal
+from typing import Final, Literal, get_args
 
+from dissectors import Dissector, Vantage, choose
+from xptrace.access.domains import OWN_PATH, domain_of, vm_name
 from xptrace.access.messages import Assembler
 from xptrace.access.spaces import Spaces
 from xptrace.intake.source import Source
@@ -26,6 +28,13 @@ _OURS = re.compile(
 )
 _DISK = re.compile(rb"xs_node_(?:vscanf|read) \S*backend/\w+/\d+/(\d+)/params (\S+)")
 _ISO = re.compile(rb"(?m)^(\d{4}-\d\d-\d\dT[\d:.]+Z) ")
+_TAGGED = re.compile(rb" qemu-dm-\d{1,5}\[")
+"""A syslog daemon's file, in which several device models write."""
+_NAMING = re.compile(
+    rb"(?m)/local/domain/(?P<number>[1-9]\d{0,4})/name[ =]+\"?(?P<node>[\w.+-]{1,255})\"?\)?$"
+    rb"|^Waiting for domain (?P<name>[\w.+-]{1,255}) \(domid (?P<domid>\d{1,5})\) to die "
+)
+"""Who a domain is, as xenstore's logs and listings and xl's log say."""
 
 
 Beginning = Literal["process", "reset", "migration"]
@@ -49,6 +58,8 @@ class Vm:
     entering: bool = False
     """Whether a further source of this VM has begun and told nothing yet."""
 
+    witness: str | None = None
+    """The dissector by which somebody other than its device model tells of it, where that is all there is."""
     began: dict[int, Beginning] = field(default_factory=dict)
     """How each boot began, where the recording shows it."""
 
@@ -60,10 +71,40 @@ class Vm:
         self.used = self.created = False
 
 
+VANTAGES: Final[tuple[Vantage, ...]] = get_args(Vantage)
+"""In the order in which sources are read: the device's own word first, for the others are joined to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One source that is to be read: by which dissectors, from whose view, and whose it is as far as its name tells.
+
+    `named` says that the file's name is a guest's, `apart` that several device
+    models write to it in turns, told apart by thread. `domain` is the domain that its head says it is of, `names` are
+    the domains that its head names.
+    """
+
+    source: Source
+    dissectors: tuple[Dissector, ...]
+    vm: str
+    named: bool
+    apart: bool
+    domain: int | None
+    names: Mapping[int, str]
+
+    @property
+    def vantage(self) -> Vantage:
+        """Whose view it is: that of the dissector that is surest."""
+        return self.dissectors[0].vantage
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What the head of a source tells of whose it is."""
 
+    dissectors: tuple[Dissector, ...]
+    domain: int | None
+    names: Mapping[int, str]
     label: str
     named: bool
     threads: frozenset[int]
@@ -80,7 +121,7 @@ def _label(path: str) -> tuple[str, bool, str | None]:
         return "stdin", False, None
     stem = _NOISE.sub("", PurePath(path).name) or PurePath(path).name
     if found := _NAMED.match(stem):
-        name = found["name"]
+        name = vm_name(found["name"])
         if not name.isdigit():
             return name, True, None
         return stem[: -len(name) - 1], False, name
@@ -103,46 +144,69 @@ def _interleaved(head: bytes) -> bool:
     return len(servers) > 1 and len(ours) > len(set(ours))
 
 
-def look(source: Source) -> Origin:
-    """Look at the head of a source."""
+def look(source: Source, forced: str | None = None) -> Origin:
+    """Look at the head of a source; `forced` names the dissector that is to read it."""
     head = source.head()
+    chosen = tuple(choose(head, forced))
     label, named, pid = _label(source.path)
     threads = frozenset(int(m[1]) for m in _THREAD.finditer(head))
-    if pid is not None and int(pid) not in threads:
+    if pid is not None and int(pid) not in threads and chosen[0].stream is None:
         pid = None
+    of_one = chosen[0].vantage == "device" and not _TAGGED.search(head)
+    own = OWN_PATH.search(head) if of_one else None
     if pid is not None:
         label = label.removesuffix(pid).rstrip("-._") or label
     stamp = _THREAD.search(head)
     iso = _ISO.search(head)
+    first = stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b""
     return Origin(
-        label, named, threads, _interleaved(head), frozenset((m[1], m[2]) for m in _DISK.finditer(head)),
-        b"(inmigrate) new_state" in head, stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b"", pid,
+        chosen, None if own is None else domain_of(own[0]), _names(head), label, named, threads, _interleaved(head),
+        frozenset((m[1], m[2]) for m in _DISK.finditer(head)), b"(inmigrate) new_state" in head, first, pid,
     )
 
 
-def arrange(sources: Sequence[Source]) -> list[tuple[Source, str, bool]]:
-    """(source, VM name, whether to tell its device models apart by thread), in the order to read them.
+def _names(head: bytes) -> dict[int, str]:
+    return {int(found["number"] or found["domid"]): vm_name((found["node"] or found["name"]).decode())
+            for found in _NAMING.finditer(head)}
+
+
+def site(source: Source) -> str:
+    """Where its host's recordings lie: sources of one site are of one host."""
+    return str(PurePath(source.path).parent)
+
+
+def arrange(sources: Sequence[Source], forced: str | None = None) -> list[Reading]:
+    """The sources in the order to read them, and how: first the device models', VM by VM, then those of others.
 
     Sources of one VM are read by their first time stamp, where both have one. Two sources are one VM if their file
     names say so; or if both were written by a template with the process id, share a disk, and one of the two device
     models was the target of a migration.
     """
-    origins = [look(source) for source in sources]
+    origins = [look(source, forced) for source in sources]
+    told: dict[tuple[str, int], str] = {}
+    for source, origin in zip(sources, origins, strict=True):
+        for domain, name in origin.names.items():
+            told.setdefault((site(source), domain), name)
     names: list[str] = []
     for index, source in enumerate(sources):
-        names.append(_name(index, source, sources, origins, names))
-    order = sorted(range(len(sources)), key=lambda i: (names.index(names[i]), origins[i].first))
-    if any(not origins[i].first for i in order):
-        order = _by_rotation(sources, names)
-    return [(sources[i], names[i], origins[i].interleaved) for i in order]
+        known = told.get((site(source), origins[index].domain or 0))
+        free = known is None or origins[index].named
+        names.append(_name(index, source, sources, origins, names) if free or known is None else known)
+    dated = {name: all(o.first for o, other in zip(origins, names, strict=True) if other == name) for name in names}
+    order = sorted(range(len(sources)), key=lambda i: (
+        VANTAGES.index(origins[i].dissectors[0].vantage), names.index(names[i]),
+        origins[i].first if dated[names[i]] else b"", _age(sources[i].path), i,
+    ))
+    return [
+        Reading(sources[i], one.dissectors, names[i], one.named, one.interleaved, one.domain, one.names)
+        for i, one in ((i, origins[i]) for i in order)
+    ]
 
 
-def _by_rotation(sources: Sequence[Source], names: Sequence[str]) -> list[int]:
-    def age(path: str) -> int:
-        rotation = re.search(r"\.(\d{1,3})(?:\.(?:gz|bz2|xz|zst))?$", path)
-        return -int(rotation[1]) if rotation else 0
-
-    return sorted(range(len(sources)), key=lambda i: (names.index(names[i]), age(sources[i].path), i))
+def _age(path: str) -> int:
+    """Where a source stands among those that a rotation has numbered: the highest number is the oldest."""
+    rotation = re.search(r"\.(\d{1,3})(?:\.(?:gz|bz2|xz|zst))?$", path)
+    return -int(rotation[1]) if rotation else 0
 
 
 def _name(

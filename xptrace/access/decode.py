@@ -13,19 +13,31 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from dissectors import Given, choose, dissectors
+from dissectors import Given, dissectors
 from dissectors import Stream as Bytes
 from dissectors.platform import registers
-from dissectors.platform.registers import Space
+from dissectors.platform.registers import Direction, Space
 from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import DeclarationError
 from dissectors.record import Damage, Loss, Record
+from dissectors.vocabulary import (
+    DEVICE_START,
+    GUEST_LINE,
+    GUEST_START,
+    MEMORY_ACCESS,
+    PORT_ACCESS,
+    READ,
+    VIA_DEBUG,
+    VIA_KERNEL,
+    VIA_LOG,
+)
 from xptrace.access import spaces as machine
 from xptrace.access.assembled import Assembled, Config
-from xptrace.access.attribution import Beginning, Vm, arrange
+from xptrace.access.attribution import Beginning, Reading, Vm, arrange, site
 from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
+from xptrace.access.domains import Domains, Run, domain_of
 from xptrace.access.messages import Line, decode_text
-from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row
+from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row, Way
 from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
 from xptrace.errors import XptraceError
@@ -40,23 +52,32 @@ LONGEST_PAUSE: Final = 64
 """Lines of other threads that may stand between two records of one access."""
 
 _PORT_SPACE: Final = 1 << 16
+_WAYS: Final[dict[bytes, Way]] = {VIA_LOG: "log", VIA_DEBUG: "debug", VIA_KERNEL: "kernel"}
+_ACCESSES: Final = (PORT_ACCESS, MEMORY_ACCESS)
+_PATHS: Final = ("xs_node_", "xen_device_", "xen_bus_")
+"""Events of QEMU that tell paths of xenstore."""
 _LIFE: Final = ("runstate_set", "vm_state_notify", "destroy_hvm_domain_action")
-_OWN: Final = ("xen_", "xs_node_", "xenstore_", "xenstored_", "kvm_xen_", "qemu_system_", "system_reset")
+_OWN: Final = (
+    "xen_", "xs_node_", "xenstore_", "xenstored_", "kvm_xen_", "qemu_system_", "system_reset", "device_", "domain",
+    "qmp_", "driver_", "guest_",
+)
 
 
 class Decoder:
     """Decodes the sources of one case; `ledgers` holds the account of each when its rows have been taken."""
 
     def __init__(
-        self, paths: Sequence[str], trace_events: Sequence[str] = (), dissector: str | None = None
+        self, paths: Sequence[str], trace_events: Sequence[str] = (), dissector: str | None = None,
+        tsc_hz: float | None = None,
     ) -> None:
         """Open the paths, and read each by the dissector that is named, by default by the one that knows its format.
 
-        Raises XptraceError where a path cannot be read, or where there is no such dissector.
+        `tsc_hz` is the frequency of the host's time stamp counter. Raises XptraceError where a path cannot be read, or
+        where there is no such dissector.
         """
         if dissector is not None and dissector not in dissectors():
             raise XptraceError(f"no dissector {dissector!r}; there are: {', '.join(dissectors())}")
-        self._dissector = dissector
+        self._dissector, self._tsc_hz = dissector, tsc_hz
         self._sources = [Source(path) for path in paths]
         try:
             self.catalogue = catalogue.load([Path(file) for file in trace_events])
@@ -73,11 +94,18 @@ class Decoder:
 
     def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
         """The rows, and between them the events of each VM's life, back ends and functions."""
-        for source, name, interleaved in arrange(self._sources):
-            ledger = Ledger(source.name)
+        readings = arrange(self._sources, self._dissector)
+        sites = {site(reading.source): Domains() for reading in readings}
+        for reading in readings:
+            for domain, name in reading.names.items():
+                sites[site(reading.source)].named(domain, name)
+        for reading in readings:
+            if advice := reading.dissectors[0].advice:
+                raise XptraceError(f"{reading.source.name}: {advice}")
+            ledger = Ledger(reading.source.name)
             self.ledgers.append(ledger)
-            yield from _SourceDecoder(source, name, interleaved, self.catalogue, self.vms, ledger,
-                                      self._dissector).rows(progress)
+            given = Given(reading.source.name, self.catalogue, None, self._tsc_hz)
+            yield from _SourceDecoder(reading, given, self.vms, sites[site(reading.source)], ledger).rows(progress)
         for vm in self.vms.values():
             yield from _unfinished(vm)
 
@@ -109,17 +137,15 @@ def _plausible(record: Record) -> bool:
 
 
 class _SourceDecoder:
-    def __init__(
-        self, source: Source, name: str, interleaved: bool, events: catalogue.Catalogue, vms: dict[str, Vm],
-        ledger: Ledger, forced: str | None,
-    ) -> None:
-        self._source, self._name, self._interleaved = source, name, interleaved
-        chosen = choose(source.head(), forced)
-        given = Given(source.name, events)
+    def __init__(self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger) -> None:
+        self._reading, self._source = reading, reading.source
+        chosen = reading.dissectors
         self._stream_of = next((one.stream(given) for one in chosen if one.stream is not None), None)
         self._readers = [one.lines(given) for one in chosen if one.lines is not None]
         self._needles = tuple(dict.fromkeys(needle for one in chosen for needle in one.needles))
-        self._vms, self._ledger = vms, ledger
+        self._vms, self._domains, self._ledger = vms, domains, ledger
+        self._domain = reading.domain
+        """The domain that the device model, whose own word this is, serves at present."""
         self._streams: dict[tuple[str, int | str | None], Stream] = {}
         self._last: tuple[str, int | str | None] | None = None
         self._held: deque[tuple[Entry, Function | None]] = deque()
@@ -129,21 +155,33 @@ class _SourceDecoder:
         self._neighbour = False
         """Whether the first line of the next window stands beside a hit."""
         self._latch: dict[str, int] = {}
+        self._run: tuple[int, str, int] | None = None
+        """Domain, VM and boot of which it was last learnt that they are one."""
+        self._started = 0
+        """How many times the guest's kernel has begun in this source."""
         self._ready: list[tuple[int, int, Entry]] = []
         self._sequence = itertools.count()
-        for vm in vms.values():
-            if vm.name == name or vm.name.startswith(f"{name}-"):
-                vm.entering = True
+        if reading.vantage == "device":
+            for vm in vms.values():
+                if vm.name == reading.vm or vm.name.startswith(f"{reading.vm}-"):
+                    vm.entering = True
 
     def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
-        yield from self._bytes(self._stream_of, progress) if self._stream_of is not None else self._lines(progress)
+        for read in self._reads(progress):
+            if isinstance(read, Record):
+                yield from self._in_order(read)
+            else:
+                self._ledger.note(read)
         self._ledger.truncated = self._source.truncated
         for row in self._finish():
             self._put(row)
         yield from self._take(None)
 
-    def _bytes(self, stream: Bytes, progress: Callable[[int], None] | None) -> Iterator[Entry]:
-        """The entries of a source of bytes; what the ledger counts as lines are its records."""
+    def _reads(self, progress: Callable[[int], None] | None) -> Iterator[Record | Damage | Loss]:
+        return self._lines(progress) if self._stream_of is None else self._bytes(self._stream_of, progress)
+
+    def _bytes(self, stream: Bytes, progress: Callable[[int], None] | None) -> Iterator[Record | Damage | Loss]:
+        """What a source of bytes says; what the ledger counts as lines are its records."""
         total = self._ledger.total
 
         def counted() -> Iterator[bytes]:
@@ -156,16 +194,10 @@ class _SourceDecoder:
 
         for read in stream.read(counted()):
             total.lines = stream.records
-            yield from self._read(read)
+            yield read
         total.lines = stream.records
 
-    def _read(self, read: Record | Damage | Loss) -> Iterator[Entry]:
-        if isinstance(read, Record):
-            yield from self._in_order(read)
-        else:
-            self._ledger.note(read)
-
-    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
+    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Record | Damage | Loss]:
         line = 1
         for window in self._source.windows():
             yield from self._window(window, line)
@@ -178,7 +210,7 @@ class _SourceDecoder:
             if progress:
                 progress(size)
 
-    def _window(self, window: Window, line: int) -> Iterator[Entry]:
+    def _window(self, window: Window, line: int) -> Iterator[Record | Damage | Loss]:
         found = hits(window, self._needles)
         if self._neighbour and window.data:  # the last line before this window was a hit
             found[0] = window.data.find(b"\n") + 1 or len(window.data)
@@ -194,8 +226,7 @@ class _SourceDecoder:
             text = window.data[start : min(end, start + LONGEST_LINE)]
             bare = text.removesuffix(b"\n")
             for reader in self._readers:
-                for read in reader.read(bare, window.offset + start, number, end - start):
-                    yield from self._read(read)
+                yield from reader.read(bare, window.offset + start, number, end - start)
 
     def _in_order(self, record: Record) -> Iterator[Entry]:
         """The rows that a record completes, after all that began before them, whatever thread they are of."""
@@ -223,13 +254,55 @@ class _SourceDecoder:
     # -- whose record
 
     def _vm(self, record: Record) -> Vm:
-        name = record.guest or (self._name if record.domain is None else f"dom{record.domain}")
-        if self._interleaved and record.thread is not None:
+        """The VM of a record, by the guest or the domain that it names, or by its source."""
+        reading, name = self._reading, record.guest
+        if name is None:
+            device = reading.vantage == "device" and (reading.named or record.domain == self._domain)
+            name = reading.vm if device or record.domain is None else self._place(record)[0]
+        if reading.apart and record.thread is not None:
             name = f"{name}-{record.thread}"
+        if reading.vantage == "host" and record.event in _ACCESSES:
+            vm = self._vms.get(name)
+            if vm is not None and vm.used and vm.witness is None:  # its device model tells of the same accesses
+                name = f"{name} ({reading.dissectors[0].name})"
         vm = self._vms.get(name)
         if vm is None:
             vm = self._vms[name] = Vm(name, thread=record.thread)
+            if reading.vantage == "host":
+                vm.witness = reading.dissectors[0].name
         return vm
+
+    def _place(self, record: Record) -> tuple[str, int]:
+        return self._domains.whose(record.domain or 0, record.time_ns, record.clock)
+
+    def _boot(self, vm: Vm, record: Record) -> int:
+        """The boot of that VM that a record is of."""
+        if self._reading.vantage == "device" or record.event in _ACCESSES:
+            return vm.boot
+        if record.domain is not None:
+            return self._place(record)[1]
+        return self._started or 1
+
+    def _learn(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """Which domain the device model serves, as soon as it says so; another domain is another boot."""
+        if record.event.startswith(_PATHS):
+            self._domain = domain_of(record.raw) or self._domain
+        domain = self._domain if record.domain is None else record.domain
+        if domain is None or self._run == (domain, vm.name, vm.boot):
+            return
+        if self._domains.taken(vm.name, vm.boot) not in (None, domain):
+            yield from self._renew(vm, None)
+        if not vm.used:
+            vm.boot = max(vm.boot, self._domains.ordinal(domain, vm.name))
+        self._run = (domain, vm.name, vm.boot)
+        self._domains.runs(domain, Run(vm.name, vm.boot, record.time_ns, record.clock))
+
+    def _renew(self, vm: Vm, began: Beginning | None) -> Iterator[Entry]:
+        """Another device model serves this VM from now on."""
+        yield from self._flush(vm)
+        yield from _unfinished(vm)
+        vm.next_boot(began)
+        vm.spaces, vm.proven, vm.entering = machine.Spaces(), False, False
 
     def _stream(self, vm: Vm, record: Record) -> Stream:
         key: int | str | None = record.thread
@@ -260,6 +333,8 @@ class _SourceDecoder:
     def _record(self, record: Record) -> Iterator[Entry]:
         vm = self._vm(record)
         event = record.event
+        if self._reading.vantage == "device":
+            yield from self._learn(vm, record)
         many = len(self._events) > LONGEST_PAUSE  # no access has so many effects: what is open is over
         if many:
             yield from self._flush(vm)
@@ -270,10 +345,16 @@ class _SourceDecoder:
             if not self._stream(vm, record).log(record):
                 yield from self._flush(vm)
                 yield from self._say(vm, [record], None)
+        elif event in _ACCESSES:
+            yield from self._told(vm, record)
+        elif event == GUEST_LINE:
+            yield from self._heard(vm, record)
         elif event.startswith("pci_update_mappings_"):
             yield from self._mapping(vm, record)
         elif (event.startswith(_OWN) and not event.startswith("xen_pv_mmio")) or event in _LIFE:
             self._ledger.decode(record)
+            if event == GUEST_START:
+                self._started += 1
             yield from self._life(vm, record)
             self._note(vm, record)
         elif _plausible(record):
@@ -282,6 +363,33 @@ class _SourceDecoder:
         else:
             reason = f"{event} tells of an access that no processor makes"
             self._ledger.note(Damage(record.source, record.offset, record.length, record.line, reason))
+
+    def _told(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """An access that one record tells whole."""
+        address, size, value = (record.integer(name) for name in ("addr", "size", "val"))
+        direction: Direction = "read" if record.integer("dir") == READ else "write"
+        if not _plausible(record) or address is None:
+            self._ledger.note(Damage(record.source, record.offset, record.length, record.line,
+                                     f"{record.event} tells of an access that no processor makes"))
+            return
+        yield from self._flush(vm)
+        kind = "pio" if record.event == PORT_ACCESS else "mmio"
+        yield from self._assembled(vm, Assembled(
+            direction, kind, address, size, value, 0, [record], count=record.integer("count") or 1,
+            vcpu=record.integer("cpu_index"), inferred=record.derived,
+        ))
+
+    def _heard(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """A line that the guest said."""
+        yield from self._flush(vm)
+        via = _WAYS[record.text("via")]
+        if self._reading.vantage == "device":
+            vm.used = True
+        certainty: Certainty = "inferred" if record.recovered or record.derived else "observed"
+        text = decode_text(record.text("s"))
+        yield from self._emit(
+            Message(record.time_ns, record.clock, vm.name, self._boot(vm, record), text, complete=True,
+                    certainty=certainty, records=[record], via=via), None)
 
     # -- epochs
 
@@ -292,7 +400,8 @@ class _SourceDecoder:
         if sign is not None:
             topic, subject, said, value = sign
             self._events.append(
-                Event(record.time_ns, record.clock, vm.name, vm.boot, topic, subject, said, value, [record])
+                Event(record.time_ns, record.clock, vm.name, self._boot(vm, record), topic, subject, said, value,
+                      [record])
             )
 
     def _release(self) -> Iterator[Entry]:
@@ -304,7 +413,7 @@ class _SourceDecoder:
         event = record.event
         if event == "xen_map_portio_range" and record.integer("start_addr") == registers.PORTS.start:
             vm.proven = True
-        fresh = event == "xen_ioreq_server_create"
+        fresh = event in ("xen_ioreq_server_create", DEVICE_START)
         before = record.text("current_state_str") if event == "runstate_set" else b""
         begins = before in (b"prelaunch", b"inmigrate") and record.text("new_state_str") == b"running"
         began: Beginning = "reset"
@@ -317,9 +426,7 @@ class _SourceDecoder:
         yield from self._flush(vm)
         if fresh:
             if vm.created or vm.used:
-                yield from _unfinished(vm)
-                vm.next_boot(began)
-                vm.spaces, vm.proven = machine.Spaces(), False
+                yield from self._renew(vm, began)
             vm.created, vm.entering, vm.thread = True, False, record.thread
         elif vm.used:
             vm.next_boot(began)
@@ -360,6 +467,8 @@ class _SourceDecoder:
 
     def _enter(self, vm: Vm, record: Record) -> Iterator[Entry]:
         """The first access of a source, or of another device model in the same one, may open a new boot."""
+        if self._reading.vantage != "device":
+            return
         changed = record.thread is not None and record.thread != vm.thread
         by_xen = "cpu_index" not in record.values or record.integer("cpu_index") == -1
         if vm.used and ((vm.entering and (changed or record.thread is None)) or (changed and by_xen and vm.thread)):

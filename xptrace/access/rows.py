@@ -13,7 +13,7 @@ Certainty = Literal["observed", "inferred"]
 
 KEYS: Final = (
     "kind", "time_ns", "clock", "vm", "boot", "vcpu", "space", "address", "size", "direction", "value", "count",
-    "register", "meaning", "certainty", "text", "complete", "source", "offset", "line",
+    "register", "meaning", "certainty", "text", "complete", "via", "source", "offset", "line",
 )
 """The keys of a row, the same in every format; those that a kind of row does not have are missing in it."""
 
@@ -63,9 +63,13 @@ class Access:
         }
 
 
+Way = Literal["log", "debug", "kernel"]
+"""Where a guest's line was written to: the log port, port 0xe9 (the hypervisor's console), the guest's own console."""
+
+
 @dataclass(slots=True)
 class Message:
-    """One line that the guest wrote to the log port; `text` is the guest's and must be escaped wherever it goes."""
+    """One line that the guest said; `text` is the guest's and must be escaped wherever it goes."""
 
     time_ns: int | None
     clock: str | None
@@ -75,6 +79,7 @@ class Message:
     complete: bool
     certainty: Certainty
     records: list[Record] = field(default_factory=list)
+    via: Way = "log"
     kind: Literal["message"] = "message"
 
     def row(self) -> dict[str, Any]:
@@ -82,13 +87,14 @@ class Message:
         last = self.records[-1]
         return {
             "kind": "message", "time_ns": self.time_ns, "clock": self.clock, "vm": self.vm, "boot": self.boot,
-            "certainty": self.certainty, "text": self.text, "complete": self.complete, "source": last.source,
-            "offset": last.offset, "line": last.line,
+            "certainty": self.certainty, "text": self.text, "complete": self.complete, "via": self.via,
+            "source": last.source, "offset": last.offset, "line": last.line,
         }
 
 
-Topic = Literal["frontend", "backend", "function", "mapping", "life", "store"]
-"""What an event is about: a PV device's end, a PCI function or one of its BARs, the device model, a xenstore node."""
+Topic = Literal["frontend", "backend", "function", "mapping", "life", "store", "identity", "driver"]
+"""What an event is about: a PV device's end, a PCI function or one of its BARs, the device model, the domain or the
+guest's kernel as a whole, a xenstore node, who a domain is, what a driver said of itself as the device model tells."""
 
 
 @dataclass(slots=True)

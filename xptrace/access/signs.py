@@ -15,6 +15,19 @@ from collections.abc import Callable
 from typing import Final
 
 from dissectors.record import Record
+from dissectors.vocabulary import (
+    DEVICE_LINE,
+    DEVICE_START,
+    DOMAIN,
+    DOMAIN_LIFE,
+    DRIVER_INFO,
+    GUEST_CRASH,
+    GUEST_START,
+    QMP_EVENT,
+    STORE_NODE,
+    STORE_REMOVE,
+    STORE_WRITE,
+)
 from xptrace.access.rows import Topic
 from xptrace.access.spaces import place
 
@@ -113,12 +126,51 @@ def _gone(record: Record) -> Sign | None:
     return "life", "domain", _text(record, "action"), record.integer("xen_domid")
 
 
+SHUTDOWN_REASONS: Final = ("poweroff", "reboot", "suspend", "crash", "watchdog", "soft reset")
+"""The word of each reason by its number: xen/include/public/sched.h."""
+
+
+def _domain_life(record: Record) -> Sign | None:
+    said, reason = _text(record, "what"), record.integer("reason")
+    if reason is not None:
+        said += f": {SHUTDOWN_REASONS[reason] if 0 <= reason < len(SHUTDOWN_REASONS) else reason}"
+    return "life", "domain", said, reason
+
+
+def _identity(record: Record) -> Sign | None:
+    told = [f"{key} {_text(record, key)}" for key in ("name", "uuid") if record.text(key)]
+    return ("identity", f"domain {record.domain}", ", ".join(told), record.domain) if told else None
+
+
+def _qmp(record: Record) -> Sign | None:
+    reason = _text(record, "reason")
+    return "life", "device model", _text(record, "name") + (f": {reason}" if reason else ""), None
+
+
+def _driver(record: Record) -> Sign | None:
+    product, build = record.integer("product"), record.integer("build")
+    told = [f"{name} {value}" for name, value in (("product", product), ("build", build)) if value is not None]
+    return "driver", "device model's word", ", ".join(told) or "told, without numbers", product
+
+
+def _crash(record: Record) -> Sign | None:
+    numbers = [record.integer(name) for name in ("code", "p1", "p2", "p3", "p4")]
+    said = " ".join("?" if number is None else f"{number:x}" for number in numbers)
+    return "life", "guest", f"reports a crash: {said}", numbers[0]
+
+
+def _says(subject: str, value: str) -> Callable[[Record], Sign | None]:
+    return lambda record: ("life", subject, _text(record, value), None)
+
+
 SIGNS: Final[dict[str, Callable[[Record], Sign | None]]] = {
     "xen_device_frontend_state": _device_state("frontend"),
     "xen_device_backend_state": _device_state("backend"),
     "xen_netdev_frontend_changed": _net_state,
     "xs_node_vprintf": _node, "xs_node_vscanf": _node, "xs_node_read": _node,
-    "xenstored_write": _node, "xenstored_rm": _node,
+    STORE_WRITE: _node, STORE_REMOVE: _node, STORE_NODE: _node,
+    DOMAIN: _identity, DOMAIN_LIFE: _domain_life, QMP_EVENT: _qmp, DRIVER_INFO: _driver, GUEST_CRASH: _crash,
+    DEVICE_START: _life("created"), DEVICE_LINE: _says("device model", "s"), GUEST_START: _says("guest's kernel", "s"),
     "xen_map_pcidev": _function("mapped"), "xen_unmap_pcidev": _function("unmapped"),
     "pci_update_mappings_add": _mapping("mapped"), "pci_update_mappings_del": _mapping("unmapped"),
     "xen_ioreq_server_create": _life("created"), "xen_ioreq_server_destroy": _life("destroyed"),
@@ -127,4 +179,4 @@ SIGNS: Final[dict[str, Callable[[Record], Sign | None]]] = {
     "qemu_system_powerdown_request": _life("powerdown requested"), "runstate_set": _runstate,
     "destroy_hvm_domain_action": _gone,
 }
-"""QEMU's event to what it says; None where a record of it says nothing that is understood."""
+"""An event to what it says; None where a record of it says nothing that is understood."""

@@ -16,7 +16,7 @@ EVIDENCE: Final = {
 }
 _WHEN_AND_WHOSE: Final = {
     "time_ns": ("Int64", "nanoseconds by `clock`; for wall and syslog since 1970-01-01T00:00:00Z"),
-    "clock": ("category", "wall (QEMU's), syslog, trace (the kernel tracer's), monotonic (the host's, no date)"),
+    "clock": ("category", "whose time: a clock of dissectors.clock; only times of one clock compare"),
     "vm": ("category", "the VM's name, by file name, guest name or domain"),
     "boot": ("Int64", "epoch of the VM, from 1"),
 }
@@ -40,6 +40,7 @@ MESSAGES: Final[Mapping[str, tuple[str, str]]] = {
     **_WHEN_AND_WHOSE,
     "text": ("string", "what the guest wrote; untrusted, not escaped"),
     "complete": ("boolean", "false where the device never emitted the line, or the recording lacks some of it"),
+    "via": ("category", "where it was written: log (port), debug (port 0xe9, the hypervisor's console), kernel"),
     "certainty": ("category", "observed or inferred"),
     **EVIDENCE,
 }
@@ -86,7 +87,7 @@ FINDINGS: Final[Mapping[str, tuple[str, str]]] = {
 
 EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     **_WHEN_AND_WHOSE,
-    "topic": ("category", "frontend, backend, function, mapping, life or store"),
+    "topic": ("category", "frontend, backend, function, mapping, life, store, identity or driver"),
     "subject": ("string", "what it happened to: vbd/768, 00:07.0, runstate, a path of xenstore"),
     "said": ("string", "the state or value in the recording's words; untrusted"),
     "value": ("Int64", "its number, where it has one"),

@@ -14,10 +14,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
-from dissectors.platform.registers import LOG_REGISTERS, MAGIC, MAGIC_BLACKLISTED, UNDEFINED, Direction, Space, pieces
+from dissectors.platform.registers import (
+    LOG_REGISTERS,
+    MAGIC,
+    MAGIC_BLACKLISTED,
+    UNDEFINED,
+    Direction,
+    Space,
+    pieces,
+)
 from dissectors.record import Record
+from dissectors.vocabulary import STORE_REMOVE, STORE_WRITE
 from xptrace.access.attribution import Beginning, Vm
-from xptrace.access.rows import Access, Certainty, Entry, Event, Message
+from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Way
 from xptrace.access.signs import CONNECTED
 from xptrace.model.access import Access as Asked
 from xptrace.model.drivers import Step as Played
@@ -28,8 +37,8 @@ MOST: Final = 10_000
 """Facts of one kind that are kept of one boot; those beyond are counted."""
 
 Evidence = Literal[
-    "ports", "config", "bar1", "messages", "bytes", "vbd", "vif", "life", "hotplug", "store", "xenstored", "mapping",
-    "time", "inventory",
+    "ports", "config", "bar1", "messages", "debug", "kernel", "bytes", "vbd", "vif", "life", "hotplug", "store",
+    "xenstored", "mapping", "time", "inventory",
 ]
 """What is known of a boot, so that a rule can say whether it can be assessed at all.
 
@@ -102,6 +111,7 @@ class Line:
     text: str
     complete: bool
     at: Moment
+    via: Way = "log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,8 +366,8 @@ def tell(story: Story, entry: Entry) -> None:
     if isinstance(entry, Access):
         _access(story, entry, at)
     elif isinstance(entry, Message):
-        story.evidence.add("messages")
-        _keep(story, "lines", story.lines, Line(entry.text, entry.complete, at))
+        story.evidence.add("messages" if entry.via == "log" else entry.via)
+        _keep(story, "lines", story.lines, Line(entry.text, entry.complete, at, entry.via))
     else:
         _event(story, entry, at)
 
@@ -409,7 +419,7 @@ def _config(story: Story, access: Access, at: Moment) -> None:
 
 
 def _event(story: Story, event: Event, at: Moment) -> None:
-    if event.records[0].event.startswith("xenstored_"):
+    if event.records[0].event in (STORE_WRITE, STORE_REMOVE):
         story.evidence.add("xenstored")
     if event.topic in ("frontend", "backend"):
         if event.value is None:
