@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
@@ -89,11 +90,48 @@ _OURS: Final = ("dissectors.qemu.textlog", "dissectors.qemu.simpletrace", "disse
 """Modules of this project that declare a `DISSECTOR`."""
 
 
+@cache
 def dissectors() -> Mapping[str, Dissector]:
-    """Every dissector by its name: ours, and those that are installed beside them."""
-    found = [import_module(module).DISSECTOR for module in _OURS]
-    found += [point.load() for point in entry_points(group=GROUP)]
-    return MappingProxyType({one.name: one for one in found})
+    """Every dissector by its name: ours, and those that are installed beside them and can be loaded."""
+    found = dict(_ours())
+    for name, one in _others().items():
+        if isinstance(one, Dissector):
+            found.setdefault(name, one)
+    return MappingProxyType(found)
+
+
+def broken() -> Mapping[str, str]:
+    """Why a third party's dissector is not used, by the name of its entry point."""
+    why = {name: one for name, one in _others().items() if isinstance(one, str)}
+    why |= {name: "there is one of this name already" for name in _others() if is_ours(name)}
+    return MappingProxyType(why)
+
+
+def is_ours(name: str) -> bool:
+    """Whether the dissector of that name is this project's own."""
+    return name in _ours()
+
+
+@cache
+def _ours() -> Mapping[str, Dissector]:
+    found: list[Dissector] = [import_module(module).DISSECTOR for module in _OURS]
+    return {one.name: one for one in found}
+
+
+@cache
+def _others() -> Mapping[str, Dissector | str]:
+    """Third parties' dissectors by name, or why one cannot be loaded: it must not keep ours from their work."""
+    found: dict[str, Dissector | str] = {}
+    for point in entry_points(group=GROUP):
+        try:
+            one = point.load()
+        except Exception as error:  # noqa: BLE001  whatever somebody else's module raises when it is imported
+            found[point.name] = f"{type(error).__name__}: {error}".partition("\n")[0]
+        else:
+            found[one.name if isinstance(one, Dissector) else point.name] = (
+                one if isinstance(one, Dissector) else f"{point.value} is no Dissector"
+            )
+    return found
 
 
 def choose(head: bytes, source: str | None = None) -> list[Dissector]:

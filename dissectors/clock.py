@@ -6,6 +6,7 @@ Law: for each clock, whoever writes it, by name. All times are nanoseconds in 64
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 WALL: Final = "wall"
@@ -31,5 +32,19 @@ GUEST: Final = "guest"
 TEST: Final = "test"
 """A test's own clock: seconds since its start (qtest)."""
 
+CLOCKS: Final[Mapping[str, str]] = {
+    WALL: "the host's clock",
+    SYSLOG: "syslog's clock",
+    LOCAL: "the host's local time",
+    LOCAL_YEARLESS: "the host's local time, its year inferred",
+    TRACE: "the kernel tracer's clock",
+    MONOTONIC: "the host's clock since its boot",
+    XEN: "the hypervisor's clock since its boot",
+    TSC: "the host's time stamp counter",
+    UPTIME: "the guest kernel's clock since its boot",
+    GUEST: "the guest's clock",
+    TEST: "the test's clock",
+}
+"""All of them, in words."""
 DATES: Final = frozenset({WALL, SYSLOG, LOCAL, LOCAL_YEARLESS, GUEST})
 """Clocks whose times are dates."""

@@ -49,6 +49,8 @@ class Vm:
     boot: int = 1
     used: bool = False
     """Whether this boot has an access or a message already."""
+    accessed: bool = False
+    """Whether any boot has an access."""
     created: bool = False
     thread: int | None = None
     proven: bool = False
@@ -60,6 +62,8 @@ class Vm:
 
     witness: str | None = None
     """The dissector by which somebody other than its device model tells of it, where that is all there is."""
+    of: str | None = None
+    """The VM whose accesses these are too, where its device model tells of them as well."""
     began: dict[int, Beginning] = field(default_factory=dict)
     """How each boot began, where the recording shows it."""
 

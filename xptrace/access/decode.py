@@ -9,12 +9,14 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from dissectors import Given, dissectors
+from dissectors import Given, dissectors, is_ours
 from dissectors import Stream as Bytes
+from dissectors.clock import WALL
 from dissectors.platform import registers
 from dissectors.platform.registers import Direction, Space
 from dissectors.qemu import catalogue
@@ -67,17 +69,18 @@ class Decoder:
     """Decodes the sources of one case; `ledgers` holds the account of each when its rows have been taken."""
 
     def __init__(
-        self, paths: Sequence[str], trace_events: Sequence[str] = (), dissector: str | None = None,
-        tsc_hz: float | None = None,
+        self, paths: Sequence[str], trace_events: Sequence[str] = (), *, dissector: str | None = None,
+        tsc_hz: float | None = None, clock_offsets: Mapping[str, int] | None = None,
     ) -> None:
         """Open the paths, and read each by the dissector that is named, by default by the one that knows its format.
 
-        `tsc_hz` is the frequency of the host's time stamp counter. Raises XptraceError where a path cannot be read, or
-        where there is no such dissector.
+        `tsc_hz` is the frequency of the host's time stamp counter; `clock_offsets` are the nanoseconds that times of a
+        clock lack to be UTC, by its name: they become times of the wall clock. Raises XptraceError where a path cannot
+        be read, or where there is no such dissector.
         """
         if dissector is not None and dissector not in dissectors():
             raise XptraceError(f"no dissector {dissector!r}; there are: {', '.join(dissectors())}")
-        self._dissector, self._tsc_hz = dissector, tsc_hz
+        self._dissector, self._tsc_hz, self._offsets = dissector, tsc_hz, clock_offsets or {}
         self._sources = [Source(path) for path in paths]
         try:
             self.catalogue = catalogue.load([Path(file) for file in trace_events])
@@ -85,6 +88,8 @@ class Decoder:
             raise XptraceError(str(error)) from None
         except (OSError, UnicodeDecodeError) as error:
             raise XptraceError(f"--trace-events: cannot be read: {error}") from None
+        self.readings: list[Reading] = []
+        """The sources in the order in which they are read, from the moment that reading begins."""
         self.ledgers: list[Ledger] = []
         self.vms: dict[str, Vm] = {}
 
@@ -94,7 +99,7 @@ class Decoder:
 
     def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
         """The rows, and between them the events of each VM's life, back ends and functions."""
-        readings = arrange(self._sources, self._dissector)
+        self.readings = readings = arrange(self._sources, self._dissector)
         sites = {site(reading.source): Domains() for reading in readings}
         for reading in readings:
             for domain, name in reading.names.items():
@@ -102,12 +107,22 @@ class Decoder:
         for reading in readings:
             if advice := reading.dissectors[0].advice:
                 raise XptraceError(f"{reading.source.name}: {advice}")
-            ledger = Ledger(reading.source.name)
-            self.ledgers.append(ledger)
-            given = Given(reading.source.name, self.catalogue, None, self._tsc_hz)
-            yield from _SourceDecoder(reading, given, self.vms, sites[site(reading.source)], ledger).rows(progress)
+            yield from self._decoder(reading, sites[site(reading.source)]).rows(progress)
         for vm in self.vms.values():
             yield from _unfinished(vm)
+
+
+    def _decoder(self, reading: Reading, domains: Domains) -> _SourceDecoder:
+        given = Given(reading.source.name, self.catalogue, None, self._tsc_hz)
+        kernels = [1]
+        if reading.vantage == "guest" and (vm := self.vms.get(reading.vm)) is not None:
+            kernels = [boot for boot in range(1, vm.boot + 1) if vm.began.get(boot) != "migration"]
+            trial = _SourceDecoder(reading, given, self.vms, domains, Ledger(reading.source.name), {})
+            if len(kernels) != max(trial.kernels(), 1):  # nobody knows which start of the kernel is which boot
+                reading, kernels = replace(reading, vm=f"{reading.vm} (console)"), [1]
+        ledger = Ledger(reading.source.name)
+        self.ledgers.append(ledger)
+        return _SourceDecoder(reading, given, self.vms, domains, ledger, self._offsets, kernels)
 
 
 def _unfinished(vm: Vm) -> Iterator[Message]:
@@ -124,6 +139,12 @@ def _message(vm: Vm, line: Line, certainty: Certainty) -> Message:
                    line.records)
 
 
+def _shift(record: Record, offset_ns: int) -> None:
+    """Make a time of another clock one of the wall clock, as the user says; one that it cannot show is missing."""
+    time_ns = -1 if record.time_ns is None else record.time_ns + offset_ns
+    record.time_ns, record.clock = (time_ns, WALL) if 0 <= time_ns < 1 << 63 else (None, None)
+
+
 def _plausible(record: Record) -> bool:
     """Whether the numbers of an access can be true: a corrupt size is not worth 2 to the power of it."""
     size, count, cpu = (record.integer(name) for name in ("size", "count", "cpu_index"))
@@ -137,11 +158,16 @@ def _plausible(record: Record) -> bool:
 
 
 class _SourceDecoder:
-    def __init__(self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger) -> None:
-        self._reading, self._source = reading, reading.source
+    def __init__(
+        self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger,
+        offsets: Mapping[str, int], kernels: Sequence[int] = (1,),
+    ) -> None:
+        self._reading, self._source, self._offsets = reading, reading.source, offsets
+        self._kernels = kernels
+        """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
         chosen = reading.dissectors
         self._stream_of = next((one.stream(given) for one in chosen if one.stream is not None), None)
-        self._readers = [one.lines(given) for one in chosen if one.lines is not None]
+        self._readers = [(one.name, one.lines(given)) for one in chosen if one.lines is not None]
         self._needles = tuple(dict.fromkeys(needle for one in chosen for needle in one.needles))
         self._vms, self._domains, self._ledger = vms, domains, ledger
         self._domain = reading.domain
@@ -169,6 +195,8 @@ class _SourceDecoder:
     def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
         for read in self._reads(progress):
             if isinstance(read, Record):
+                if (offset_ns := self._offsets.get(read.clock or "")) is not None:
+                    _shift(read, offset_ns)
                 yield from self._in_order(read)
             else:
                 self._ledger.note(read)
@@ -176,6 +204,10 @@ class _SourceDecoder:
         for row in self._finish():
             self._put(row)
         yield from self._take(None)
+
+    def kernels(self) -> int:
+        """How many times the guest's kernel begins in the source."""
+        return sum(1 for read in self._reads(None) if isinstance(read, Record) and read.event == GUEST_START)
 
     def _reads(self, progress: Callable[[int], None] | None) -> Iterator[Record | Damage | Loss]:
         return self._lines(progress) if self._stream_of is None else self._bytes(self._stream_of, progress)
@@ -192,8 +224,10 @@ class _SourceDecoder:
                 yield chunk
                 self._ledger.forget_before(total.bytes - len(chunk))
 
-        for read in stream.read(counted()):
+        name = self._reading.dissectors[0].name
+        for read in self._guarded(name, stream.read(counted()), lambda: (total.bytes, stream.records, 0)):
             total.lines = stream.records
+            self._ledger.told[name] += 1
             yield read
         total.lines = stream.records
 
@@ -225,8 +259,25 @@ class _SourceDecoder:
                 break
             text = window.data[start : min(end, start + LONGEST_LINE)]
             bare = text.removesuffix(b"\n")
-            for reader in self._readers:
-                yield from reader.read(bare, window.offset + start, number, end - start)
+            for name, reader in self._readers:
+                place = window.offset + start, number, end - start
+                for read in self._guarded(name, reader.read(bare, *place), lambda place=place: place):
+                    self._ledger.told[name] += 1
+                    yield read
+
+    def _guarded(
+        self, name: str, reads: Iterator[Record | Damage | Loss], place: Callable[[], tuple[int, int, int]]
+    ) -> Iterator[Record | Damage | Loss]:
+        """What a dissector says; where a third party's fails, damage at that (offset, line, length) is what it says."""
+        if is_ours(name):
+            yield from reads
+            return
+        try:
+            yield from reads
+        except Exception as error:  # noqa: BLE001  whatever somebody else's code raises
+            offset, line, length = place()
+            reason = f"{name} failed: {type(error).__name__}: {error}"
+            yield Damage(self._source.name, offset, length, line, reason)
 
     def _in_order(self, record: Record) -> Iterator[Entry]:
         """The rows that a record completes, after all that began before them, whatever thread they are of."""
@@ -261,15 +312,13 @@ class _SourceDecoder:
             name = reading.vm if device or record.domain is None else self._place(record)[0]
         if reading.apart and record.thread is not None:
             name = f"{name}-{record.thread}"
-        if reading.vantage == "host" and record.event in _ACCESSES:
-            vm = self._vms.get(name)
-            if vm is not None and vm.used and vm.witness is None:  # its device model tells of the same accesses
-                name = f"{name} ({reading.dissectors[0].name})"
+        witness = reading.dissectors[0].name if reading.vantage == "host" and record.event in _ACCESSES else None
+        known, of = self._vms.get(name), None
+        if witness is not None and known is not None and known.accessed and known.witness != witness:
+            name, of = f"{name} ({witness})", name  # its device model tells of the same accesses
         vm = self._vms.get(name)
         if vm is None:
-            vm = self._vms[name] = Vm(name, thread=record.thread)
-            if reading.vantage == "host":
-                vm.witness = reading.dissectors[0].name
+            vm = self._vms[name] = Vm(name, thread=record.thread, witness=witness, of=of)
         return vm
 
     def _place(self, record: Record) -> tuple[str, int]:
@@ -281,7 +330,8 @@ class _SourceDecoder:
             return vm.boot
         if record.domain is not None:
             return self._place(record)[1]
-        return self._started or 1
+        beyond = max(self._started, 1) - len(self._kernels)
+        return self._kernels[-1] + beyond if beyond > 0 else self._kernels[beyond - 1]
 
     def _learn(self, vm: Vm, record: Record) -> Iterator[Entry]:
         """Which domain the device model serves, as soon as it says so; another domain is another boot."""
@@ -582,6 +632,7 @@ class _SourceDecoder:
         if function is None or function.ours is not None:
             yield from self._enter(vm, first)
             vm.used = vm.used or space != "pci-config"
+            vm.accessed = True
             self._tell_neighbours(vm)
         doubtful = done.inferred or any(r.recovered for r in done.records) or (space == "pio" and not vm.proven)
         offset = None if address is None else address - base

@@ -30,6 +30,10 @@ COMMANDS: Final = {
     "replay": "each observed answer beside the model's; --fit: which device it was",
     "state": "what the device held at one instant, or interval by interval",
     "whatif": "the same guest on another device: who binds, who unplugs",
+    "correlate": "several recordings of the same accesses: what is the same, how their clocks stand",
+    "info": "what each file is, which VMs and clocks it holds, from when to when",
+    "dissectors": "every format that can be read, each with a real line of it",
+    "new-dissector": "the skeleton of a dissector of your own",
     "diff": "where two negotiations part, whatever their timing",
     "generate": "a recording of a modelled driver on a modelled device",
     "explain": "registers, products, profiles, drivers and mask bits in words",
@@ -50,7 +54,7 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
         if chosen in (None, name):
-            module = import_module(f"xptrace.cli.{name}")
+            module = import_module(f"xptrace.cli.{name.replace('-', '_')}")
             command.description = module.__doc__
             module.add(command)
             command.set_defaults(run=module.run)

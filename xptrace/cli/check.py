@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from typing import Final
 
-from xptrace.access.decode import Decoder
 from xptrace.cli import common
 from xptrace.errors import XptraceError
 from xptrace.exports import lines
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.patience <= 10**9:
         raise XptraceError("--patience is a number of seconds")
     book = book_with(all_rules(), arguments.rules)
-    decoder = Decoder(arguments.files, arguments.trace_events)
+    decoder = common.decoder(arguments)
     done = examine(decoder, book=book, patience_ns=int(arguments.patience * 10**9), progress=common.progress(),
                    vms=arguments.vm, inventory=devices_of(arguments.inventory)[0])
     shown = SEVERITIES[: SEVERITIES.index(arguments.severity) + 1]

@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
+from dissectors.clock import CLOCKS
 from xptrace.access.decode import Decoder
 from xptrace.exports.file import whole
 from xptrace.intake.ledger import Ledger
@@ -26,8 +28,38 @@ def add_inputs(command: argparse.ArgumentParser) -> None:
     command.add_argument("files", nargs="+", metavar="FILE", help="a recording, plain or compressed; - is stdin")
     command.add_argument("--trace-events", action="append", default=[], metavar="FILE",
                          help="declarations of a private build, in QEMU's trace-events syntax")
+    command.add_argument("--source", metavar="NAME", help="read every FILE as this format: xptrace dissectors")
+    command.add_argument("--tsc-hz", type=_frequency, metavar="HZ", help="frequency of the host's time stamp counter")
+    command.add_argument("--clock-offset", action="append", default=[], type=_offset, metavar="CLOCK=SECONDS",
+                         help="what to add to times of CLOCK (xptrace info tells it) to make them UTC")
     command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
     command.add_argument("--ledger", action="store_true", help="account for every byte read, on standard error")
+
+
+def _frequency(text: str) -> float:
+    number = float(text)
+    if not 1e6 <= number <= 1e11:
+        raise argparse.ArgumentTypeError(f"{text} is no frequency of a time stamp counter in Hz")
+    return number
+
+
+def _offset(text: str) -> tuple[str, int]:
+    clock, _, seconds = text.rpartition("=")
+    try:
+        nanoseconds = int(Decimal(seconds) * 10**9)
+    except (ArithmeticError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not CLOCK=SECONDS") from None
+    if clock not in CLOCKS:
+        raise argparse.ArgumentTypeError(f"no clock {clock!r}; there are: {', '.join(CLOCKS)}")
+    if abs(nanoseconds) >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"{seconds} seconds are more than 292 years")
+    return clock, nanoseconds
+
+
+def decoder(arguments: argparse.Namespace, files: Sequence[str] | None = None) -> Decoder:
+    """A decoder of the FILE arguments, or of some of them, with the settings that the arguments give."""
+    return Decoder(arguments.files if files is None else files, arguments.trace_events, dissector=arguments.source,
+                   tsc_hz=arguments.tsc_hz, clock_offsets=dict(arguments.clock_offset))
 
 
 def colour(stream_is_output: bool) -> bool:

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterable, Iterator
 
 from dissectors.platform.registers import NAMES
-from xptrace.access.decode import Decoder
 from xptrace.access.rows import KEYS, Access, Message, Row
 from xptrace.cli import common
 from xptrace.errors import XptraceError
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise XptraceError("-T fields needs -e FIELD")
     if arguments.fields and arguments.format != "fields":
         raise XptraceError("-e goes with -T fields")
-    decoder = Decoder(arguments.files, arguments.trace_events)
+    decoder = common.decoder(arguments)
     rows = _chosen(decoder.rows(common.progress()), arguments)
     common.write(_lines(rows, arguments), arguments.output)
     return common.close(decoder, full=arguments.ledger)

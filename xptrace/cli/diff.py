@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if alone and first == "-":
         raise XptraceError("standard input can be read only once: write it to a file, and compare that")
     tell = common.progress()
-    decoders = [Decoder([path], arguments.trace_events) for path in (first, second)]
+    decoders = [common.decoder(arguments, [path]) for path in (first, second)]
     a = _side(decoders[0], first, arguments.vm, arguments.boot, arguments.all, tell)
     vm_b = a.vm if alone and arguments.vm_b is None else arguments.vm_b
     b = _side(decoders[1], second, vm_b, arguments.boot_b, arguments.all, tell)

@@ -66,7 +66,7 @@ def chosen_profile(arguments: argparse.Namespace, vms: Sequence[str] | None) -> 
 def _candidates(arguments: argparse.Namespace, vms: Sequence[str] | None) -> tuple[Decoder, list[Candidate]]:
     from xptrace.replay.fit import Fit
 
-    decoder = Decoder(arguments.files, arguments.trace_events)
+    decoder = common.decoder(arguments)
     fit = Fit(decoder.vms, decoder.catalogue)
     fit.take(row for row in decoder.rows(common.progress()) if not vms or row.vm in vms)
     return decoder, fit.candidates()
@@ -96,7 +96,7 @@ class _Replaying:
 
         self._arguments = arguments
         self._profile = profile
-        self.decoder = Decoder(arguments.files, arguments.trace_events)
+        self.decoder = common.decoder(arguments)
         self._start = device.start(arguments, profile)
         self._replay = Replay(self._start, self.decoder.vms)
         self._negotiations = Negotiations()

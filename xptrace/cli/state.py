@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from xptrace.access.decode import Decoder
 from xptrace.access.rows import Row
 from xptrace.cli import common, device
 from xptrace.cli.replay import chosen_profile
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from xptrace.replay.replay import Replay
 
     profile = chosen_profile(arguments, [arguments.vm] if arguments.vm else None)
-    decoder = Decoder(arguments.files, arguments.trace_events)
+    decoder = common.decoder(arguments)
     replay = Replay(device.start(arguments, profile), decoder.vms)
     states = States(replay)
     rows = _until(decoder.rows(common.progress()), arguments)

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from xptrace.access.decode import Decoder
 from xptrace.cli import common
 from xptrace.exports import lines
 from xptrace.negotiation.story import Stories
@@ -23,7 +22,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
-    decoder = Decoder(arguments.files, arguments.trace_events)
+    decoder = common.decoder(arguments)
     stories = Stories(decoder.vms)
     deque(stories.watch(decoder.entries(common.progress())), maxlen=0)
     rows = [summary_row(story) for story in worst_first(complete(stories, decoder.vms.values()))]

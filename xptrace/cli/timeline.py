@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from xptrace.access.decode import Decoder
 from xptrace.cli import common
 from xptrace.errors import XptraceError
 from xptrace.exports import lines
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         from xptrace.views.plot import ready
 
         ready(arguments.plot)
-    decoder = Decoder(arguments.files, arguments.trace_events)
+    decoder = common.decoder(arguments)
     done = examine(decoder, progress=common.progress())
     stories = _chosen(done, arguments)
     if arguments.plot:

@@ -10,7 +10,6 @@ import argparse
 from collections import deque
 from collections.abc import Iterator
 
-from xptrace.access.decode import Decoder
 from xptrace.cli import common, device
 from xptrace.cli.replay import chosen_profile
 from xptrace.errors import XptraceError
@@ -30,7 +29,7 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code: 1 where no negotiation of a known driver was found."""
     profile = chosen_profile(arguments, arguments.vm)
-    decoder = Decoder(arguments.files, arguments.trace_events)
+    decoder = common.decoder(arguments)
     rows = (row for row in decoder.rows(common.progress()) if not arguments.vm or row.vm in arguments.vm)
     negotiations = Negotiations()
     deque(negotiations.watch(rows), maxlen=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -35,6 +36,8 @@ class Ledger:
     damaged: Account = field(default_factory=Account)
     lost: Account = field(default_factory=Account)
     notes: list[Damage | Loss] = field(default_factory=list)
+    told: Counter[str] = field(default_factory=Counter)
+    """How many records, damaged ones and losses each dissector has told of."""
     truncated: str | None = None
     """Why the end of the input could not be read."""
     _settled: set[int] = field(default_factory=set)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from dissectors.clock import DATES, SYSLOG, WALL
 from xptrace.errors import XptraceError
 
 _DAY = re.compile(r"(?:(\d{4}-\d\d-\d\d)[T ])?(\d\d?:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?$")
 _EPOCH = re.compile(r"(\d{1,11})(?:\.(\d{1,9}))?$")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d$")
-_UNDATED = ("trace", "monotonic")
+_UTC = (WALL, SYSLOG)
 
 
 def utc(time_ns: int, clock: str | None) -> str:
-    """ISO 8601 in UTC with microseconds; seconds alone where the clock counts no date."""
+    """ISO 8601 in UTC with microseconds, without a zone where none is known; seconds alone where there is no date."""
     seconds, rest = divmod(time_ns, 10**9)
-    if clock in _UNDATED:
+    if clock not in DATES:
         return f"{seconds}.{rest // 1000:06d}"
     try:
         day = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         return f"{seconds}.{rest // 1000:06d}"
-    return f"{day:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    return f"{day:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}{'Z' if clock in _UTC else ''}"
 
 
 def plain(time_ns: int) -> str:

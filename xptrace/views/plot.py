@@ -22,6 +22,7 @@ from itertools import groupby
 from pathlib import Path, PurePath
 from typing import Any, Final, Literal, TypeAlias
 
+from dissectors.clock import CLOCKS
 from xptrace.errors import XptraceError
 from xptrace.exports.file import whole
 from xptrace.findings.rule import SEVERITIES
@@ -30,7 +31,6 @@ from xptrace.negotiation.verdict import CODES
 from xptrace.views import moment
 from xptrace.views.escape import printable
 from xptrace.views.timeline import (
-    CLOCKS,
     MANY,
     ORDER,
     QUANTILES,

@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from dissectors.clock import CLOCKS
 from xptrace.findings.rule import SEVERITIES
 from xptrace.negotiation.course import PHASES
 from xptrace.negotiation.story import Story
@@ -34,10 +35,6 @@ WIDEST: Final = 200
 """Columns: what is narrower or wider than these is drawn as if it were these."""
 MANY: Final = 10
 """More boots than this are shown as one line each."""
-CLOCKS: Final = {
-    "wall": "the host's clock", "syslog": "syslog's clock", "trace": "the kernel tracer's clock",
-    "monotonic": "the host's clock since its boot",
-}
 ORDER: Final = "order, no time recorded"
 _MOST_STEPS: Final = 200
 _MOST_TRACKS: Final = 8

@@ -1,0 +1,114 @@
+"""Two recordings side by side: what both saw, what only one did, and how their clocks stand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from xptrace.access.correlation import Correlation, Line, Sighting
+from xptrace.access.rows import Access
+from xptrace.views import moment
+from xptrace.views.escape import paint, printable
+
+
+def correlation_lines(one: Correlation, *, matches: bool = True, colour: bool = False) -> Iterator[str]:
+    """The lines that tell of a correlation: the relation first, then each sighting in order."""
+    yield paint(colour, "1", f"{printable(one.one.vm)}: {printable(one.one.source)} and {printable(one.other.source)}")
+    yield (f"  the same: {len(one.matches)} of {len(one.one.sightings)} in the first, "
+           f"of {len(one.other.sightings)} in the second")
+    for view in (one.one, one.other):
+        if view.beyond:
+            yield f"  not compared: {view.beyond} more in {printable(view.source)}"
+    yield f"  clocks: {_relation(one)}"
+    if not matches:
+        return
+    for mine, theirs in one.merged():
+        told = mine or theirs
+        if told is not None:
+            yield f"  {_time(one, mine, theirs)}  {_apart(one, mine, theirs):<24}  {_said(told)}"
+
+
+def _relation(one: Correlation) -> str:
+    line = one.line
+    if line is None:
+        return "no match has a time in both; order only"
+    drift = "drift unknown (too few matches, or too close)" if line.drift is None else (
+        f"drift {line.drift * 1e6:+.3f} ppm"
+    )
+    return (
+        f"{one.other.clock} + {moment.plain(line.offset_ns)} s = {one.one.clock} at the first match, {drift}; "
+        f"residual median {moment.duration(line.median_ns)}, worst {moment.duration(line.worst_ns)}"
+    )
+
+
+def _time(one: Correlation, mine: Sighting | None, theirs: Sighting | None) -> str:
+    time_ns = _on_one_clock(one, mine, theirs)
+    if time_ns is None:
+        return f"{'-':<27}"
+    about = " " if mine is not None and mine.time_ns is not None else "~"
+    return f"{about}{moment.utc(time_ns, one.one.clock):<26}"
+
+
+def _on_one_clock(one: Correlation, mine: Sighting | None, theirs: Sighting | None) -> int | None:
+    """The time by the first's clock: as it shows it, or as it would have."""
+    if mine is not None and mine.time_ns is not None:
+        return mine.time_ns
+    if theirs is None or theirs.time_ns is None or one.line is None:
+        return None
+    return one.line.translate(theirs.time_ns)
+
+
+def _apart(one: Correlation, mine: Sighting | None, theirs: Sighting | None) -> str:
+    if mine is None:
+        return "only in the second"
+    if theirs is None:
+        return "only in the first"
+    residual = _residual(one.line, mine, theirs)
+    return "both" if residual is None else f"both, {moment.duration(residual)} off"
+
+
+def _residual(line: Line | None, mine: Sighting, theirs: Sighting) -> int | None:
+    if line is None or mine.time_ns is None or theirs.time_ns is None:
+        return None
+    return mine.time_ns - line.translate(theirs.time_ns)
+
+
+def _said(sighting: Sighting) -> str:
+    entry = sighting.entry
+    if isinstance(entry, Access):
+        size = "?" if entry.size is None else str(entry.size)
+        doubt = "" if entry.certainty == "observed" else "  (inferred)"
+        address = entry.address or 0
+        return f"{entry.direction:<5} 0x{address:<5x} {size}  {printable(entry.meaning)}{doubt}"
+    return f"{entry.topic} {printable(entry.subject)}: {printable(entry.said)}"
+
+
+def rows(one: Correlation, *, matches: bool = True) -> Iterator[dict[str, Any]]:
+    """The relation as one object, then one a sighting: time on the first's clock, residual, the places in both."""
+    line = one.line
+    yield {
+        "kind": "correlation", "vm": one.one.vm, "one": one.one.source, "other": one.other.source,
+        "one_clock": one.one.clock, "other_clock": one.other.clock, "matches": len(one.matches),
+        "one_sightings": len(one.one.sightings) + one.one.beyond,
+        "other_sightings": len(one.other.sightings) + one.other.beyond,
+        "origin_ns": line.origin_ns if line else None, "offset_ns": line.offset_ns if line else None,
+        "drift": line.drift if line else None, "residual_median_ns": line.median_ns if line else None,
+        "residual_worst_ns": line.worst_ns if line else None,
+    }
+    for mine, theirs in one.merged() if matches else ():
+        told = mine or theirs
+        if told is None:
+            continue
+        yield {
+            "kind": "sighting", "vm": one.one.vm, "time_ns": _on_one_clock(one, mine, theirs), "clock": one.one.clock,
+            "residual_ns": _residual(line, mine, theirs) if mine and theirs else None, "said": _said(told),
+            "one": _place(mine), "other": _place(theirs),
+        }
+
+
+def _place(sighting: Sighting | None) -> dict[str, Any] | None:
+    if sighting is None:
+        return None
+    record = sighting.entry.records[0]
+    return {"source": record.source, "offset": record.offset, "line": record.line, "time_ns": sighting.time_ns,
+            "clock": sighting.clock}
