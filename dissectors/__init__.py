@@ -86,7 +86,11 @@ class Dissector:
     advice: str = ""
 
 
-_OURS: Final = ("dissectors.qemu.textlog", "dissectors.qemu.simpletrace", "dissectors.xen.oxenstored")
+_OURS: Final = (
+    "dissectors.qemu.textlog", "dissectors.qemu.simpletrace",
+    "dissectors.linux.kvm", "dissectors.linux.strace", "dissectors.linux.tracedat", "dissectors.linux.perfdata",
+    "dissectors.xen.oxenstored",
+)
 """Modules of this project that declare a `DISSECTOR`."""
 
 

@@ -14,9 +14,10 @@ class Record:
 
     `offset` and `length` are bytes in the (decompressed) source, `line` counts from 1. `time_ns` is missing where the
     source has no time; `clock` (`dissectors.clock`) then is None too. `thread` is the number in front of an `@` (a
-    process id up to QEMU 3.1, a thread id since 4.0) or a syslog tag's. `guest` is a guest's name, `domain` a domain's
-    number, that the record itself carries. `recovered` says that the record did not begin where a record must, and was
-    found inside a line; `derived`, that it follows from what the line says, but is not told by it.
+    process id up to QEMU 3.1, a thread id since 4.0) or a syslog tag's; `process` is the device model's process, where
+    the record tells both. `guest` is a guest's name, `domain` a domain's number, that the record itself carries.
+    `recovered` says that the record did not begin where a record must, and was found inside a line; `derived`, that it
+    follows from what the line says, but is not told by it.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Record:
     thread: int | None = None
     guest: str | None = None
     domain: int | None = None
+    process: int | None = None
     recovered: bool = False
     derived: bool = False
 

@@ -11,6 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -183,6 +184,8 @@ class _SourceDecoder:
         self._latch: dict[str, int] = {}
         self._run: tuple[int, str, int] | None = None
         """Domain, VM and boot of which it was last learnt that they are one."""
+        self._processes: dict[int, int] = {}
+        """The device models' processes, numbered as they came."""
         self._started = 0
         """How many times the guest's kernel has begun in this source."""
         self._ready: list[tuple[int, int, Entry]] = []
@@ -261,7 +264,7 @@ class _SourceDecoder:
             bare = text.removesuffix(b"\n")
             for name, reader in self._readers:
                 place = window.offset + start, number, end - start
-                for read in self._guarded(name, reader.read(bare, *place), lambda place=place: place):
+                for read in self._guarded(name, reader.read(bare, *place), partial(tuple[int, int, int], place)):
                     self._ledger.told[name] += 1
                     yield read
 
@@ -312,6 +315,8 @@ class _SourceDecoder:
             name = reading.vm if device or record.domain is None else self._place(record)[0]
         if reading.apart and record.thread is not None:
             name = f"{name}-{record.thread}"
+        if record.process is not None and self._processes.setdefault(record.process, len(self._processes)):
+            name = f"{name}-{record.process}"  # the process of another VM than the first
         witness = reading.dissectors[0].name if reading.vantage == "host" and record.event in _ACCESSES else None
         known, of = self._vms.get(name), None
         if witness is not None and known is not None and known.accessed and known.witness != witness:
