@@ -18,7 +18,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from dissectors.qemu.catalogue import Catalogue
@@ -55,6 +55,15 @@ class Lines(Protocol):
         ...
 
 
+@runtime_checkable
+class Held(Protocol):
+    """What a reader of lines may have besides: something to say when the source has ended."""
+
+    def finish(self) -> Iterator[Record | Damage | Loss]:
+        """What was still waiting for a later line."""
+        ...
+
+
 class Stream(Protocol):
     """Reads the bytes of one source from first to last."""
 
@@ -87,9 +96,11 @@ class Dissector:
 
 
 _OURS: Final = (
-    "dissectors.qemu.textlog", "dissectors.qemu.simpletrace",
+    "dissectors.qemu.textlog", "dissectors.qemu.simpletrace", "dissectors.qemu.lttng", "dissectors.qemu.ctf",
+    "dissectors.qemu.traditional", "dissectors.qemu.qtest", "dissectors.qemu.qmp",
     "dissectors.linux.kvm", "dissectors.linux.strace", "dissectors.linux.tracedat", "dissectors.linux.perfdata",
-    "dissectors.xen.oxenstored",
+    "dissectors.xen.console", "dissectors.xen.oxenstored", "dissectors.xen.xenstored", "dissectors.xen.xenstore_ls",
+    "dissectors.xen.libxl", "dissectors.xen.xapi", "dissectors.linux.guest_kernel",
 )
 """Modules of this project that declare a `DISSECTOR`."""
 

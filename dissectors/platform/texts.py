@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Value = int | str | bool | tuple[int, ...]
-Author = Literal["windows", "gplpv", "qemu-xen-traditional", "xenserver-trad"]
-"""Whose source has the text: the Windows PV drivers, GPLPV, or a lineage of the traditional device model."""
+Author = Literal[
+    "windows", "gplpv", "qemu-xen-traditional", "xenserver-trad", "linux", "xenlinux", "freebsd", "netbsd", "openbsd",
+]
+"""Whose source has the text: the Windows PV drivers, GPLPV, a lineage of the traditional device model, or a kernel."""
 Speaker = Literal["guest", "unproven"]
 """Who said it, as far as anything proves: the guest, or somebody who may be the device or a guest that imitates it."""
 
@@ -70,7 +72,7 @@ class Text:
     @property
     def speaker(self) -> Speaker:
         """Who said it, as far as anything proves."""
-        return "guest" if self.author in ("windows", "gplpv") else "unproven"
+        return "unproven" if self.author in ("qemu-xen-traditional", "xenserver-trad") else "guest"
 
     def integer(self, name: str) -> int | None:
         """The number of that name, missing where the text has none."""

@@ -17,12 +17,14 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from dissectors import Dissector, Given
 from dissectors.clock import WALL
 from dissectors.record import Damage, Loss, Record
-from dissectors.vocabulary import STORE_REMOVE, STORE_WRITE
+from dissectors.vocabulary import DOMAIN, STORE_REMOVE, STORE_WRITE
+from dissectors.xen.nodes import DOM0, identity, owner
 
 NEEDLES: tuple[re.Pattern[bytes], ...] = (re.compile(rb" write     "), re.compile(rb" rm        "))
 """Bytes that must occur in any record of ours: the operation, padded, and the space on either side of it."""
@@ -31,9 +33,6 @@ _LINE = re.compile(
     rb"\[(?P<second>\d{8}T\d\d:\d\d:\d\d)\.(?P<milli>\d{3})Z\] +(?:A\d{1,10}|D(?P<domain>\d{1,5}))"
     rb"(?:\.\d{1,10})? +(?P<operation>write|rm) +(?P<path>[-/\w@]+)(?: (?P<value>.*))?$", re.DOTALL
 )
-_NODE = re.compile(rb"(?:/local/domain/(?P<domain>[1-9]\d{0,4})/)?(?P<node>[^/].*)$")
-"""A node of a domain, by its whole path or, by the domain's own connection, by what comes below its home."""
-_DOM0 = b"0"
 
 
 class AccessLog:
@@ -45,7 +44,8 @@ class AccessLog:
     def read(self, line: bytes, offset: int, number: int, length: int) -> Iterator[Record | Damage | Loss]:
         """What one line says, its newline left out; `length` counts it."""
         found = _LINE.match(line)
-        domain = None if found is None else _guest(found["domain"] or _DOM0, found["path"])
+        writer = DOM0 if found is None or not found["domain"] else int(found["domain"])
+        domain = None if found is None else owner(found["path"], writer)
         if found is None or domain is None:
             return
         try:
@@ -57,20 +57,12 @@ class AccessLog:
         dated = 0 <= time_ns < 1 << 63
         written = found["operation"] == b"write"
         values = {"path": found["path"], "value": (found["value"] or b"") if written else b""}
-        yield Record(self._source, offset, length, number, STORE_WRITE if written else STORE_REMOVE, values, line,
-                     time_ns if dated else None, WALL if dated else None, domain=int(domain))
-
-
-def _guest(writer: bytes, path: bytes) -> bytes | None:
-    """The number of the guest whose node it is; None where it is nobody's, Dom0's, or not the writer's to write.
-
-    What a domain keeps below `backend` is of the guests that it serves.
-    """
-    node = _NODE.match(path)
-    if node is None or node["node"].startswith(b"backend/"):
-        return None
-    domain: bytes = node["domain"] or writer
-    return domain if domain != _DOM0 and writer in (_DOM0, domain) else None
+        event = STORE_WRITE if written else STORE_REMOVE
+        node = Record(self._source, offset, length, number, event, values, line, time_ns if dated else None,
+                      WALL if dated else None, domain=domain)
+        if written and (told := identity(found["path"], found["value"] or b"", writer)) is not None:
+            yield replace(node, event=DOMAIN, values=told)
+        yield node
 
 
 def sniff(head: bytes) -> int:

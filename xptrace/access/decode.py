@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dissectors import Given, dissectors, is_ours
+from dissectors import Given, Held, dissectors, is_ours
 from dissectors import Stream as Bytes
 from dissectors.clock import WALL
 from dissectors.platform import registers
@@ -25,6 +26,7 @@ from dissectors.qemu.declaration import DeclarationError
 from dissectors.record import Damage, Loss, Record
 from dissectors.vocabulary import (
     DEVICE_START,
+    DOMAIN,
     GUEST_LINE,
     GUEST_START,
     MEMORY_ACCESS,
@@ -91,6 +93,8 @@ class Decoder:
             raise XptraceError(f"--trace-events: cannot be read: {error}") from None
         self.readings: list[Reading] = []
         """The sources in the order in which they are read, from the moment that reading begins."""
+        self.passed_over: list[tuple[str, str]] = []
+        """What was named and not read, and why."""
         self.ledgers: list[Ledger] = []
         self.vms: dict[str, Vm] = {}
 
@@ -100,18 +104,29 @@ class Decoder:
 
     def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
         """The rows, and between them the events of each VM's life, back ends and functions."""
-        self.readings = readings = arrange(self._sources, self._dissector)
+        readings = arrange(self._sources, self._dissector)
+        self.readings = list(readings)
         sites = {site(reading.source): Domains() for reading in readings}
         for reading in readings:
             for domain, name in reading.names.items():
                 sites[site(reading.source)].named(domain, name)
         for reading in readings:
             if advice := reading.dissectors[0].advice:
-                raise XptraceError(f"{reading.source.name}: {advice}")
+                self._pass_over(reading, advice, alone=len(readings) == 1)
+                continue
             yield from self._decoder(reading, sites[site(reading.source)]).rows(progress)
         for vm in self.vms.values():
             yield from _unfinished(vm)
 
+
+    def _pass_over(self, reading: Reading, advice: str, *, alone: bool) -> None:
+        """What another program must convert first is no source; where there are others, they are read."""
+        path = shlex.quote(reading.source.path)
+        why = f"{reading.dissectors[0].title}; convert it first: {advice.replace('FILE', path)}"
+        if alone:
+            raise XptraceError(f"{reading.source.name}: {why}")
+        self.passed_over.append((reading.source.name, why))
+        self.readings.remove(reading)
 
     def _decoder(self, reading: Reading, domains: Domains) -> _SourceDecoder:
         given = Given(reading.source.name, self.catalogue, None, self._tsc_hz)
@@ -246,6 +261,11 @@ class _SourceDecoder:
             self._ledger.forget_before(window.offset)
             if progress:
                 progress(size)
+        for name, reader in self._readers:
+            if isinstance(reader, Held):
+                for read in self._guarded(name, reader.finish(), lambda: (self._ledger.total.bytes, line, 0)):
+                    self._ledger.told[name] += 1
+                    yield read
 
     def _window(self, window: Window, line: int) -> Iterator[Record | Damage | Loss]:
         found = hits(window, self._needles)
@@ -324,6 +344,8 @@ class _SourceDecoder:
         vm = self._vms.get(name)
         if vm is None:
             vm = self._vms[name] = Vm(name, thread=record.thread, witness=witness, of=of)
+        if witness is not None and record.domain is not None:
+            vm.boot = self._place(record)[1]
         return vm
 
     def _place(self, record: Record) -> tuple[str, int]:
@@ -408,6 +430,8 @@ class _SourceDecoder:
             yield from self._mapping(vm, record)
         elif (event.startswith(_OWN) and not event.startswith("xen_pv_mmio")) or event in _LIFE:
             self._ledger.decode(record)
+            if event == DOMAIN and record.domain is not None and record.text("name"):
+                self._domains.named(record.domain, record.text("name").decode("utf-8", "replace"))
             if event == GUEST_START:
                 self._started += 1
             yield from self._life(vm, record)

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from pathlib import Path
 
+from dissectors import broken
 from dissectors.clock import CLOCKS
 from xptrace.access.decode import Decoder
 from xptrace.exports.file import whole
 from xptrace.intake.ledger import Ledger
 from xptrace.views.escape import printable
-
-_MAGICS = {
-    b"\xff" * 8 + b"\xb4\x29\xa4\x0a\xcb\x77\xb1\xf2": "a QEMU simpletrace file",
-    b"\x17\x08\x44tracing": "a trace-cmd file: convert it with `trace-cmd report`",
-    b"\x7fELF": "a program",
-}
 
 
 def add_inputs(command: argparse.ArgumentParser) -> None:
@@ -126,8 +119,12 @@ def close(decoder: Decoder, *, full: bool) -> int:
         if not ledger.total.bytes:
             print(f"xptrace: {name}: empty", file=sys.stderr)
         elif not ledger.decoded.lines and not ledger.damaged.lines:
-            print(f"xptrace: {name}: nothing of the Xen platform device in {ledger.total.lines} lines{_hint(ledger)}",
+            print(f"xptrace: {name}: nothing of the Xen platform device in {ledger.total.lines} lines",
                   file=sys.stderr)
+    for path, why in decoder.passed_over:
+        print(f"xptrace: {printable(path)}: not read: {printable(why)}", file=sys.stderr)
+    for name, why in broken().items():
+        print(f"xptrace: dissector {printable(name)} cannot be used: {printable(why)}", file=sys.stderr)
     total = {kind: [0, 0] for kind in ("decoded", "other", "damaged", "lost", "read")}
     for ledger in decoder.ledgers:
         for kind, size, lines in ledger.rows():
@@ -136,15 +133,3 @@ def close(decoder: Decoder, *, full: bool) -> int:
     parts = " + ".join(f"{lines} {kind}" for kind, (_, lines) in total.items() if kind != "read")
     print(f"xptrace: {parts} = {total['read'][1]} lines, {_size(total['read'][0])}", file=sys.stderr)
     return 0 if found else 1
-
-
-def _hint(ledger: Ledger) -> str:
-    with contextlib.suppress(OSError):
-        with Path(ledger.source).open("rb") as file:
-            head = file.read(4096)
-        for magic, what in _MAGICS.items():
-            if head.startswith(magic):
-                return f" (this is {what})"
-        if b"\0" in head and head[:2] not in (b"\x1f\x8b", b"BZ", b"\xfd7"):
-            return " (binary data, not a text log)"
-    return ""

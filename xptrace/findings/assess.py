@@ -112,8 +112,7 @@ def assess(context: Context, book: Mapping[str, Rule]) -> Assessment:
     done = Assessment(list(context.stories), context)
     for story in context.stories:
         for one in book.values():
-            given = {*story.evidence, *(("inventory",) if context.inventory else ())}
-            missing = tuple(sorted(need for need in one.needs if need not in given))
+            missing = one.lacks(story.evidence | ({"inventory"} if context.inventory else set()))
             if missing:
                 done.unassessed.append(Unassessed(one, story.vm, story.boot, missing))
                 continue

@@ -23,8 +23,8 @@ from typing import Any, Final, get_args
 
 from dissectors.platform.registers import NAMES
 from xptrace.errors import XptraceError
-from xptrace.findings.rule import RULES, Context, Hit, Rule, Severity, places
-from xptrace.negotiation.story import Evidence, Line, Step, Story
+from xptrace.findings.rule import RULES, Context, Hit, Need, Rule, Severity, places
+from xptrace.negotiation.story import Line, Step, Story
 
 _KNOWN: Final = {
     "id", "severity", "title", "why", "advice", "law", "sentence", "register", "direction", "value", "not_value",
@@ -86,7 +86,7 @@ def _declared(file: str, table: Mapping[str, Any]) -> Rule:
         re.compile(str(table.get("text", "")))
     except re.error as error:
         raise XptraceError(f"{file}: {table['id']}: 'text' is no regular expression: {error}") from None
-    needs: frozenset[Evidence] = frozenset({"messages"} if "text" in table else {"ports"})
+    needs: frozenset[Need] = frozenset({("messages", "debug", "kernel") if "text" in table else "ports"})
 
     def check(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
         yield from _hits(table, story)

@@ -29,6 +29,10 @@ Certainty = Literal["observed", "derived", "assumed"]
 """`observed`: the recording shows it. `derived`: it follows from what it shows. `assumed`: on more than that."""
 
 
+Need = Evidence | tuple[Evidence, ...]
+"""Evidence that a rule cannot do without, or several of which it needs one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One time that a rule found what it is for: the sentence for this very case, and the proof, first things first.
@@ -78,7 +82,7 @@ class Context:
 
     def reads_recorded(self, story: Story) -> bool:
         """Whether reads of the ports are recorded of this VM at all: a trace of writes alone shows no probe."""
-        return any(step.direction == "read" for boot in self.boots(story) for step in boot.steps)
+        return any(boot.reads for boot in self.boots(story))
 
     def driver(self, story: Story) -> Recognised | None:
         """The driver model that explains most of this boot's steps, or None where no model explains any."""
@@ -99,7 +103,7 @@ Check = Callable[[Story, Context], Iterator[Hit]]
 class Rule:
     """One rule: its number (A01 to A52, or a user's own), what it is for, what it rests on, and the check itself.
 
-    `needs` is the evidence without which it cannot be assessed.
+    `needs` is the evidence without which it cannot be assessed; of several in a tuple, any will do.
     """
 
     id: str
@@ -107,8 +111,13 @@ class Rule:
     title: str
     law: str
     advice: str
-    needs: frozenset[Evidence]
+    needs: frozenset[Need]
     check: Check
+
+    def lacks(self, evidence: Collection[Evidence]) -> tuple[str, ...]:
+        """What this rule needs and has not, in words."""
+        alternatives = (need if isinstance(need, tuple) else (need,) for need in self.needs)
+        return tuple(sorted(" or ".join(any_of) for any_of in alternatives if not set(any_of) & set(evidence)))
 
     @cached_property
     def why(self) -> str:
@@ -121,7 +130,7 @@ RULES: Final[dict[str, Rule]] = {}
 
 
 def rule(
-    number: str, *, severity: Severity, title: str, law: str, advice: str, needs: Collection[Evidence] = (),
+    number: str, *, severity: Severity, title: str, law: str, advice: str, needs: Collection[Need] = (),
     into: dict[str, Rule] | None = None,
 ) -> Callable[[Check], Check]:
     """Declare a rule; raises ValueError where its number is taken, or its check has no docstring."""

@@ -206,6 +206,7 @@ def unpack(flow: Flow, codec: Codec, limits: Limits) -> Chunks:
                 rest = engine.rest
                 if over and not out and rest is None:
                     raise BrokenOff(flow.broken or f"the {codec.name} data end before their end")
+            stored -= len(rest)
             flow.give_back(rest)
             if codec.single or _ended(flow, codec):
                 return

@@ -1,23 +1,26 @@
-r"""Sources: files and standard input, decompressed by magic, read as windows of whole lines.
+"""Sources: recordings, decompressed by magic, read as windows of whole lines.
 
-Law: RFC 1952 (gzip ``1f 8b``), the bzip2 file format (``BZh``), the .xz file format (``fd 37 7a 58 5a 00``). The
-magic decides, never the name. A window is some MiB, so memory does not grow with the file; a line longer than a
-window is handed on in parts.
+A source is a file, standard input, or a member of an archive. A window is some MiB, so memory does not grow with the
+source; a line longer than a window is handed on in parts.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
+import hashlib
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Final, cast
+from pathlib import PurePath
+from typing import Final
 
 from xptrace.errors import XptraceError
+from xptrace.intake import content
+from xptrace.intake.compression import unfold
+from xptrace.intake.evidence import Evidence, evidence
+from xptrace.intake.flow import Flow
+from xptrace.intake.limits import LIMITS, Limits
+from xptrace.intake.member import safe
+from xptrace.intake.rotation import Rotation
 
 WINDOW: Final = 4 << 20
 """Bytes read at a time."""
@@ -27,10 +30,8 @@ HEAD: Final = 1 << 20
 AHEAD: Final = 8
 """Lines that a window shows of the next one: more than the calls of one access."""
 
-_CONTAINERS: Final = {
-    b"PK\x03\x04": "a zip archive: unpack it first",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed: decompress it first (zstd -d)",
-}
+STDIN: Final = "<stdin>"
+"""The name of standard input, whose path is `-`."""
 
 
 @dataclass(slots=True)
@@ -52,102 +53,126 @@ class Window:
 
 
 class Source:
-    """One input: a path or `-` for standard input. Offsets count decompressed bytes."""
+    """One input: a path, `-` for standard input, or what lies in an archive. Offsets count decompressed bytes."""
 
-    def __init__(self, path: str) -> None:
-        """Remember the path; raises XptraceError where nothing readable is there."""
+    __slots__ = (
+        "_flow", "_limits", "evidence", "name", "original", "overlap", "path", "rotation", "site", "truncated",
+        "written_ns",
+    )
+
+    def __init__(
+        self, path: str, *, name: str | None = None, lies: Evidence | None = None, flow: Flow | None = None,
+        original: str | None = None, limits: Limits = LIMITS,
+    ) -> None:
+        """Remember where it lies; raises XptraceError where nothing readable is there.
+
+        `lies` is the evidence if that is not a file at the path, `flow` what has been opened of it already.
+        """
         self.path = path
-        self.name = "<stdin>" if path == "-" else path
+        """The path; of a member of an archive the archive's and its own, as if that were a directory."""
+        self.name = name or (STDIN if path == "-" else safe(path))
+        """How it is called where something is said of it: `ARCHIVE!MEMBER` for a member."""
+        self.evidence = lies or evidence_at(path)
+        """Its bytes as they lie there."""
+        self.written_ns = self.evidence.written_ns
+        """When it was last written, as the file system or the archive tells; None where neither does."""
+        self.original = original or path
+        """The path of the file that the evidence is: the archive's for its members."""
+        self.site = str(PurePath(path).parent) if path != "-" else path
+        """What it was collected with; sources of one site are of one host."""
+        self.rotation: Rotation | None = None
+        """Its place in a rotated log."""
+        self.overlap = 0
+        """Bytes at its start that the file before it in a rotated log ends with, too."""
         self.truncated: str | None = None
         """Why the end of the input is missing, once that has been met."""
-        self._stdin_head = b""
-        if path == "-":
-            return
-        file = Path(path)
-        try:
-            if file.is_dir():
-                raise XptraceError(f"{path}: is a directory; name the files in it")
-            with file.open("rb") as stream:
-                stream.read(1)
-        except FileNotFoundError:
-            raise XptraceError(f"{path}: no such file") from None
-        except (OSError, ValueError) as error:
-            raise XptraceError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        self._limits = limits
+        self._flow = flow
 
-    def head(self) -> bytes:
-        """The first bytes, decompressed. Of standard input they are kept and read again by `windows`."""
-        if self.path != "-":
-            self.truncated = None
-            with self._open() as stream:
-                return self._read(stream, HEAD)
-        if not self._stdin_head:
-            self._stdin_head = sys.stdin.buffer.read(HEAD)
-        return self._stdin_head
+    def head(self, size: int | None = None) -> bytes:
+        """The first bytes, decompressed. Of what can be read once only they are kept and read again by `windows`."""
+        flow = self._open()
+        data = flow.peek(HEAD if size is None else size)
+        self.truncated = flow.broken
+        if self.evidence.once:
+            self._flow = flow
+        else:
+            flow.close()
+        return data
 
     def windows(self) -> Iterator[Window]:
         """The whole source, in order, as windows that end at a newline wherever there is one."""
         offset = 0
         rest = b""
-        self.truncated = None
-        with self._open() as stream:
-            ahead, self._stdin_head = self._stdin_head, b""
-            while True:
-                chunk = ahead or self._read(stream, WINDOW)
-                ahead = b""
-                if not chunk:
-                    break
-                data = rest + chunk
-                cut = data.rfind(b"\n") + 1
-                if not cut and len(data) < WINDOW:
-                    rest = data
-                    continue
-                cut = cut or len(data)
-                keep = cut
-                for _ in range(AHEAD):
-                    keep = data.rfind(b"\n", 0, keep - 1) + 1 if keep > 1 else 0
-                keep = keep or cut
-                yield Window(offset, data[:cut], partial=data[cut - 1 : cut] != b"\n", ahead=cut - keep)
-                rest = data[keep:]
-                offset += keep
+        for chunk in self._parts(WINDOW):
+            data = rest + chunk
+            cut = data.rfind(b"\n") + 1
+            if not cut and len(data) < WINDOW:
+                rest = data
+                continue
+            cut = cut or len(data)
+            keep = cut
+            for _ in range(AHEAD):
+                keep = data.rfind(b"\n", 0, keep - 1) + 1 if keep > 1 else 0
+            keep = keep or cut
+            yield Window(offset, data[:cut], partial=data[cut - 1 : cut] != b"\n", ahead=cut - keep)
+            rest = data[keep:]
+            offset += keep
         if rest:
             yield Window(offset, rest)
 
     def chunks(self) -> Iterator[bytes]:
-        """The whole source, in order, as it comes."""
+        """The whole source, in order, in parts."""
+        return self._parts(WINDOW)
+
+    def sha256(self) -> str | None:
+        """The digest of the bytes as they lie there, before any decompression; of a member, as it was archived.
+
+        They are read for it once more; None where they can be read once only.
+        """
+        if self.evidence.once:
+            return None
+        digest = hashlib.sha256()
+        flow = Flow(self.evidence.chunks())
+        while chunk := flow.read(WINDOW):
+            digest.update(chunk)
+        if flow.broken is not None:
+            raise XptraceError(f"{self.name}: cannot be read: {flow.broken}")
+        return digest.hexdigest()
+
+    def _parts(self, size: int) -> Iterator[bytes]:
         self.truncated = None
-        with self._open() as stream:
-            ahead, self._stdin_head = self._stdin_head, b""
-            while chunk := ahead or self._read(stream, WINDOW):
-                ahead = b""
+        flow = self._open()
+        try:
+            while chunk := flow.read(size):
                 yield chunk
+            self.truncated = flow.broken
+        finally:
+            if self.evidence.once:
+                self._flow = flow
+            else:
+                flow.close()
 
-    def _open(self) -> IO[bytes]:
-        if self.path == "-":
-            return sys.stdin.buffer
-        with Path(self.path).open("rb") as stream:
-            magic = stream.read(6)
-        for start, what in _CONTAINERS.items():
-            if magic.startswith(start):
-                raise XptraceError(f"{self.path}: {what}")
-        if magic.startswith(b"\x1f\x8b"):
-            return cast("IO[bytes]", gzip.open(self.path, "rb"))
-        if magic.startswith(b"BZh"):
-            return cast("IO[bytes]", bz2.open(self.path, "rb"))
-        if magic.startswith(b"\xfd7zXZ\x00"):
-            return cast("IO[bytes]", lzma.open(self.path, "rb"))
-        return Path(self.path).open("rb")
+    def _open(self) -> Flow:
+        if self._flow is not None:
+            return self._flow
+        flow, _ = unfold(self.evidence.chunks(), self._limits)
+        head = flow.peek(content.BLOCK)
+        why = content.foreign(head) or ("a zip archive: unpack it first" if content.container(head) == "zip" else None)
+        if why is not None:
+            flow.close()
+            raise XptraceError(f"{self.name}: {why}")
+        return flow
 
-    def _read(self, stream: IO[bytes], size: int) -> bytes:
-        """Up to `size` bytes; where a compressed stream breaks off or is corrupt, what came before that."""
-        parts = []
-        while size > 0 and self.truncated is None:
-            try:
-                part = stream.read1(min(size, 1 << 16)) if hasattr(stream, "read1") else stream.read(size)
-            except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
-                self.truncated = str(error) or type(error).__name__
-                break
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+
+def evidence_at(path: str) -> Evidence:
+    """The evidence at a path; raises XptraceError where nothing readable is there."""
+    try:
+        return evidence(path, lambda: sys.stdin.buffer)
+    except IsADirectoryError:
+        raise XptraceError(f"{path}: is a directory; name the files in it") from None
+    except FileNotFoundError:
+        raise XptraceError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise XptraceError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+

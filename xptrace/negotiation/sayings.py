@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dissectors.platform.kernel_texts import read_kernel_text
 from dissectors.platform.texts import Speaker, Text, Value, read_text
 from xptrace.negotiation.story import Line, Moment, Story, by_vm
 
@@ -170,7 +171,7 @@ def _each(*moments: Moment | None) -> tuple[Moment, ...]:
 def texts(story: Story) -> Iterator[tuple[Text, Line]]:
     """Every line of a boot's log that is understood, with the line; of two that are glued, each."""
     for line in story.lines:
-        text = read_text(line.text)
+        text = read_kernel_text(line.text) if line.via == "kernel" else read_text(line.text)
         if text is not None:
             yield text, line
             glued = read_text(text.word("glued") or "") if text.kind == "throttled" else None

@@ -24,7 +24,7 @@ from dissectors.platform.registers import (
     pieces,
 )
 from dissectors.record import Record
-from dissectors.vocabulary import STORE_REMOVE, STORE_WRITE
+from dissectors.vocabulary import GUEST_CRASH, STORE_REMOVE, STORE_WRITE
 from xptrace.access.attribution import Beginning, Vm
 from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Way
 from xptrace.access.signs import CONNECTED
@@ -37,8 +37,8 @@ MOST: Final = 10_000
 """Facts of one kind that are kept of one boot; those beyond are counted."""
 
 Evidence = Literal[
-    "ports", "config", "bar1", "messages", "debug", "kernel", "bytes", "vbd", "vif", "life", "hotplug", "store",
-    "xenstored", "mapping", "time", "inventory",
+    "ports", "config", "bar1", "messages", "debug", "kernel", "crash", "bytes", "vbd", "vif", "life", "hotplug",
+    "store", "xenstored", "mapping", "time", "inventory",
 ]
 """What is known of a boot, so that a rule can say whether it can be assessed at all.
 
@@ -93,6 +93,8 @@ class Step:
     value: int | None
     at: Moment
     certainty: Certainty = "observed"
+    derived: bool = False
+    """Whether no record tells of it, but follows from what a log line says."""
 
     @property
     def mask(self) -> int | None:
@@ -269,6 +271,16 @@ class Story:
         return [step for step in self.steps if step.register in STEPS or step.mask is not None]
 
     @property
+    def reads(self) -> bool:
+        """Whether reads of the ports are recorded: a trace of writes alone, or a log, shows no probe."""
+        return any(step.direction == "read" and not step.derived for step in self.steps)
+
+    @property
+    def log(self) -> list[Line]:
+        """The lines of the log port, without what the guest said elsewhere."""
+        return [line for line in self.lines if line.via == "log"]
+
+    @property
     def begun(self) -> bool:
         """Whether anybody probed the device or asked it for anything."""
         return any(step.register in STEPS or step.mask is not None for step in self.steps)
@@ -395,7 +407,8 @@ def _access(story: Story, access: Access, at: Moment) -> None:
     for piece in reached:
         register = piece.register
         name = UNDEFINED if register is None else register.name
-        step = Step(name, access.space, piece.offset, piece.size, access.direction, piece.value, at, access.certainty)
+        step = Step(name, access.space, piece.offset, piece.size, access.direction, piece.value, at, access.certainty,
+                    access.records[0].derived)
         if name in LOG_REGISTERS and step.mask is None and access.direction == "write":
             story.first_log = story.first_log or step
             story.counts["log characters"] += 1
@@ -419,6 +432,8 @@ def _config(story: Story, access: Access, at: Moment) -> None:
 
 
 def _event(story: Story, event: Event, at: Moment) -> None:
+    if event.records[0].event == GUEST_CRASH:
+        story.evidence.add("crash")
     if event.records[0].event in (STORE_WRITE, STORE_REMOVE):
         story.evidence.add("xenstored")
     if event.topic in ("frontend", "backend"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dissectors.platform.registers import ALL_UNPLUG_BITS, MAGIC, MAGIC_BLACKLISTED, UNPLUG_BITS, in_words
+from xptrace.negotiation.sayings import sayings
 from xptrace.negotiation.story import Story
 
 CODES: Final = {
@@ -69,8 +70,28 @@ def _untouched(story: Story) -> Verdict:
     if story.steps or story.bar1:
         return Verdict("untouched", "no negotiation: the device was accessed, but nobody probed it")
     if story.lines:
-        return Verdict("messages-only", "only log lines recorded")
+        return _spoken(story)
     return Verdict("untouched", "no access to the device recorded")
+
+
+def _spoken(story: Story) -> Verdict:
+    """How it ended by the guest's word alone."""
+    said = sayings(story)
+    kinds = {one.kind for one in said}
+    if any(one.kind == "blacklisted" or one.flag("blacklisted") for one in said):
+        return Verdict("blacklisted", "blacklisted by the host, by what was said")
+    if "magic unrecognised" in kinds or "version unknown" in kinds:
+        return Verdict("refused", "the guest says that it did not find the device or protocol that it works with")
+    mask = 0
+    for one in said:
+        mask |= _SPOKEN.get(one.kind, 0) | (one.integer("mask") or 0)
+    if mask:
+        return Verdict("messages-only", f"only the guest's word is recorded: it unplugs {in_words(mask)}")
+    return Verdict("messages-only", "only log lines recorded")
+
+
+_SPOKEN: Final = {"unplug disks": 1, "unplug nics": 2}
+"""Mask bits by what the Windows drivers say of them."""
 
 
 def _unplugged(story: Story, asked: str, patience_ns: int) -> Verdict:
@@ -87,6 +108,8 @@ def _unplugged(story: Story, asked: str, patience_ns: int) -> Verdict:
         legacy = all(step.register != "unplug_mask" for step in story.masks)
         if not legacy and story.began == "migration":  # GPLPV and xenlinux write the mask alone once they run again
             return Verdict("complete", f"complete: unplugged again, by the mask alone: {asked}")
+        if all(step.derived for step in story.masks):  # of a log, which tells of no reads
+            return Verdict("complete", f"complete, as far as the log tells: unplugged {asked}")
         how = "by the legacy registers" if legacy else "without a probe"
         return Verdict("complete-legacy" if legacy else "unprobed", f"unplug asked for {how}: {asked}")
     return Verdict("complete", f"complete: unplugged {asked}")

@@ -35,9 +35,11 @@ def one(line: bytes) -> Record:
         (b"D1.3         write     device/vkbd/0/page-ref 25098", "write", "dom1", b"device/vkbd/0/page-ref", b"25098"),
         (b"A8.2         write     /local/domain/1/platform/acpi_s4 1", "write", "dom1",
          b"/local/domain/1/platform/acpi_s4", b"1"),
-        (b"A24.9        write     /local/domain/2/name reboot-twice", "write", "dom2", b"/local/domain/2/name",
+        (b"A24.9        write     /local/domain/2/vcpu reboot-twice", "write", "dom2", b"/local/domain/2/vcpu",
          b"reboot-twice"),
         (b"A8.1         write     /local/domain/1/control ", "write", "dom1", b"/local/domain/1/control", b""),
+        (b"A8.3         write     /local/domain/0/backend/qdisk/1/768/state 1", "write", "dom1",
+         b"/local/domain/0/backend/qdisk/1/768/state", b"1"),  # of the guest that it serves
         (b"A24.2        rm        /local/domain/1/console ", "rm", "dom1", b"/local/domain/1/console", b""),
         # of no recording: the value is the guest's
         (rb"D5           write     data/os_name \027[2J \\ \255 x", "write", "dom5", b"data/os_name",
@@ -57,6 +59,17 @@ def test_a_write_or_a_removal_of_a_guests_node_is_a_record(
     assert any(needle.search(record.raw) for needle in NEEDLES)
 
 
+def test_who_a_domain_is_is_told_beside_the_node_that_says_so() -> None:
+    name, node = read(STAMP + b"A24.9        write     /local/domain/2/name reboot-twice")
+    assert isinstance(name, Record)
+    assert isinstance(node, Record)
+    assert (name.event, name.domain, name.values) == ("domain", 2, {"name": b"reboot-twice"})
+    assert (node.event, node.domain) == ("xenstored_write", 2)
+    (own,) = read(STAMP + b"D2           write     /local/domain/2/name Domain-0")
+    assert isinstance(own, Record)
+    assert own.event == "xenstored_write", "a guest does not say who it is"
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -66,7 +79,6 @@ def test_a_write_or_a_removal_of_a_guests_node_is_a_record(
         b"A8.1         rm        /libxl/1 ",
         b"A8.1         write     /local/domain/1 ",  # the guest's home, no node in it
         b"A8.1         write     /vm/84fb3808-5339-46ba-a73e-dae9891817a8/name reboot-twice",
-        b"A8.3         write     /local/domain/0/backend/qdisk/1/768/state 1",
         b"D3           write     backend/vbd/5/768/state 4",  # a driver domain's, and of another guest
         b"D3           write     /local/domain/5/data/updated 1",  # which no guest may write
         b"A3           write     data/updated 1",  # a socket is Dom0's

@@ -109,7 +109,9 @@ def test_no_rule_fails_on_any_story(case: Context) -> None:
 @pytest.mark.parametrize("number", RULES)
 def test_a_recording_without_ports_is_not_assessed(tmp_path: Path, number: str) -> None:
     done = examined(recording(tmp_path, [PROCESS, frontend(768, "Connected")]), rules=(number,))
-    assert [(one.rule.id, one.missing) for one in done.unassessed] == [(number, ("ports",))]
+    others = {"A03": {"kernel"}, "A04": {"kernel", "messages"}}  # what is said will do as well
+    ((rule, missing),) = [(one.rule.id, one.missing) for one in done.unassessed]
+    assert (rule, {*missing[0].split(" or ")}) == (number, {"ports"} | others.get(number, set()))
     assert done.findings == []
 
 

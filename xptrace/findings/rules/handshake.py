@@ -17,6 +17,7 @@ from dissectors.platform.products import LINUX, LINUX_BUILDS, PRODUCTS, describe
 from dissectors.platform.registers import MAGIC, MAGIC_BLACKLISTED, in_words
 from xptrace.findings.rule import Certainty, Context, Hit, places, rule
 from xptrace.findings.words import span, when
+from xptrace.negotiation.sayings import sayings
 from xptrace.negotiation.story import Moment, Step, Story, comes_after
 
 _UNPLUG: Final = "xen/docs/misc/hvm-emulated-unplug.pandoc"
@@ -160,7 +161,7 @@ def _probe(strange: Step) -> str:
 
 @rule(
     "A03", severity="low", title="the probe found no platform device",
-    law=f"{_UNPLUG}, step 1; arch/x86/xen/platform-pci-unplug.c", needs={"ports"},
+    law=f"{_UNPLUG}, step 1; arch/x86/xen/platform-pci-unplug.c", needs={("ports", "kernel")},
     advice="Nothing for a PVH guest, or for one without PV drivers; start others with xen_platform_pci=1 (xl), and see "
            "that their PV devices connect.",
 )
@@ -171,12 +172,33 @@ def no_device(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
     HVM, or an HVM guest that was started without the device, refuses to load its PV frontends.
     """
     strange = _strange(story)
+    if strange is None:
+        yield from _unrecognised(story)
     if strange is None or _platform(story) is not None:
         return
     connected = [change.device for kind in ("vbd", "vif") for change in story.connected(kind)]
     so = f"; {', '.join(connected[:4])} connected all the same" if connected else ""
     yield Hit(f"{story.id}: {_probe(strange)}, and nothing recorded shows a Xen platform device{so}",
               places(strange.at), "assumed")
+
+
+def _unrecognised(story: Story) -> Iterator[Hit]:
+    """The same by the guest's word alone, where no access is recorded: what came of it tells whether it matters."""
+    said = [] if story.magics else sayings(story)
+    line = next((one for one in said if one.kind == "magic unrecognised"), None)
+    if line is None:
+        return
+    refused = [one for one in said if one.kind in ("frontend refused", "frontend timeout")]
+    what = f"{story.id}: the guest's kernel says {when(line.at)} that it did not find the magic"
+    if refused:
+        driver = refused[0].word("driver") or refused[0].word("device") or "a frontend"
+        yield Hit(f"{what}, and then has no PV device ({driver}: {refused[0].kind}): a kernel that takes PVH for HVM, "
+                  "or a guest that was started without the platform device",
+                  places(line.at, *(one.at for one in refused)), "derived", "high")
+    elif connected := [one for one in said if one.kind == "disk connected"]:
+        yield Hit(f"{what}; a PV disk connected all the same", places(line.at, connected[0].at), "derived", "info")
+    else:
+        yield Hit(f"{what}; what came of it is not recorded", places(line.at), "assumed")
 
 
 # -- the host's verdict
@@ -206,7 +228,7 @@ def _last(steps: list[Step]) -> Step | None:
 
 @rule(
     "A04", severity="high", title="the host refused the driver",
-    law=f"{_UNPLUG}, step 5; hw/xen_platform.c of qemu-xen-traditional", needs={"ports"},
+    law=f"{_UNPLUG}, step 5; hw/xen_platform.c of qemu-xen-traditional", needs={("ports", "messages", "kernel")},
     advice="Look in xenstore for /mh/driver-blacklist (on XenServer also at the PCI device id and revision that the "
            "driver was built for), and update the driver; where the device model is upstream QEMU, look at how it was "
            "built and recorded first.",
@@ -219,6 +241,12 @@ def refused(story: Story, case: Context) -> Iterator[Hit]:
     that a wrong byte order looks the same.
     """
     refusal = next((step for step in story.magics if step.value == MAGIC_BLACKLISTED), None)
+    if refusal is None and not story.magics:
+        word = next((one for one in sayings(story) if one.kind == "blacklisted" or one.flag("blacklisted")), None)
+        if word is not None:
+            who = "the device model's log" if word.speaker == "unproven" else "the guest"
+            yield Hit(f"{story.id}: {who} says {when(word.at)} that the driver is blacklisted by the host",
+                      places(word.at), "derived")
     if refusal is None or any(_although_refused(story)):
         return
     refuses = _refuses(story, case)
@@ -326,7 +354,7 @@ def _mismatch(
     if version > 1:
         odd = " (all ones, as where nothing answers)" if version == 0xFF else ""
         return f"newer than the driver knows{odd}: it went no further, and unplugged nothing", "derived"
-    driver, windows = case.driver(story), any(line.text.startswith("UNPLUG:") for line in story.lines)
+    driver, windows = case.driver(story), any(line.text.startswith("UNPLUG:") for line in story.log)
     if driver is None or driver.driver.name != "linux" or windows:
         return None
     return "and the driver, which does as Linux does, went no further: Linux works with version 1 alone", "assumed"

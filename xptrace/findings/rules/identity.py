@@ -136,7 +136,7 @@ def changed(story: Story, case: Context) -> Iterator[Hit]:
 def _platform_shown(story: Story) -> bool:
     """Whether anything shows a platform device: its function, its magic, its log, its BAR0."""
     return (
-        bool(_of_kind(story, _PLATFORM) or story.lines)
+        bool(_of_kind(story, _PLATFORM) or story.log)
         or any(step.value in (MAGIC, MAGIC_BLACKLISTED) for step in story.magics)
         or any(step.space == "bar0" for step in story.steps)
     )

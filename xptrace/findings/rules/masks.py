@@ -121,7 +121,7 @@ def _repeats(story: Story) -> Iterator[tuple[Step, Step]]:
     only in what comes between, or in the time that it takes.
     """
     steps = [step for step in story.steps if step.register in ("magic", "unplug_mask")]
-    told = sorted([*(_place(change.at) for change in story.changes), *(_place(line.at) for line in story.lines)])
+    told = sorted([*(_place(change.at) for change in story.changes), *(_place(line.at) for line in story.log)])
     for one, other in pairwise(steps):
         if one.mask is None or not other.mask or other.mask & ~one.mask:
             continue

@@ -23,6 +23,7 @@ from xptrace.findings.rule import Certainty, Context, Hit, places, rule
 from xptrace.findings.words import span, when
 from xptrace.model.drivers import recognise
 from xptrace.model.profile import Profile
+from xptrace.negotiation.sayings import sayings
 from xptrace.negotiation.story import Change, Moment, Step, Story, comes_after
 
 _UNPLUG: Final = "xen/docs/misc/hvm-emulated-unplug.pandoc"
@@ -300,7 +301,8 @@ def diskless(story: Story, case: Context) -> Iterator[Hit]:
 
 @rule(
     "A51", severity="high", title="a PV device waits for a driver that the guest does not have",
-    law=f"{_XENBUS}; drivers/xen/xenbus/xenbus_probe_frontend.c of Linux", needs={"ports", "vbd", "time"},
+    law=f"{_XENBUS}; drivers/xen/xenbus/xenbus_probe_frontend.c of Linux",
+    needs={("ports", "kernel"), ("vbd", "kernel"), ("time", "kernel")},
     advice="See whether the guest has the frontend (xen-blkfront, xen-netfront, XENVBD, XENVIF) and whether it is "
            "bound to the device; Linux' own log says `Timeout connecting to device`.",
 )
@@ -324,6 +326,15 @@ def unbound(story: Story, case: Context) -> Iterator[Hit]:
                           f"is recorded for {span(waited)} after it",
                           places(first.at, front[0].at, back[0].at, story.last),
                           "observed" if _is_over(story, case) else "assumed")
+    for said in [one for one in sayings(story) if one.kind == "frontend timeout"][:_MOST]:
+        local, remote = (_state(said.integer(end)) for end in ("local", "remote"))
+        yield Hit(f"{story.id}: the guest's kernel gave up waiting for {said.word('device')} {when(said.at)} (frontend "
+                  f"at {local}, back end at {remote})", places(said.at))
+
+
+def _state(number: int | None) -> str:
+    """A state of XenBus in words, as far as it was told."""
+    return "an untold state" if number is None or number >= len(XENBUS_STATES) else XENBUS_STATES[number]
 
 
 # -- emulated devices that come back
@@ -334,7 +345,7 @@ def _resumed(story: Story) -> Moment | None:
     running = next((event for event in story.life if (event.subject, event.said) == ("runstate", "running")), None)
     if story.began == "migration":
         return story.first if running is None else Moment.of(running)
-    line = next((line for line in story.lines if _RESUMED.search(line.text)), None)
+    line = next((line for line in story.log if _RESUMED.search(line.text)), None)
     return None if line is None else line.at
 
 

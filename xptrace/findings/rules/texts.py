@@ -16,7 +16,9 @@ from itertools import pairwise
 from typing import Final
 
 from dissectors.platform.registers import LOG_BUFFER, MAGIC, MAGIC_BLACKLISTED
-from dissectors.platform.texts import read_text
+from dissectors.platform.texts import BUGCHECKS, read_text
+from dissectors.vocabulary import GUEST_CRASH
+from xptrace.access.rows import Event
 from xptrace.findings.rule import Context, Hit, Severity, places, rule
 from xptrace.findings.words import span, when
 from xptrace.model.log import BUCKET, REFILL
@@ -196,14 +198,14 @@ def unasked(story: Story, case: Context) -> Iterator[Hit]:
 
 def _by_windows(story: Story) -> bool:
     """Whether the first line of the log is one of the Windows PV drivers, with the module and function in front."""
-    first = read_text(story.lines[0].text) if story.lines else None
+    first = read_text(story.log[0].text) if story.log else None
     return first is not None and first.module is not None and not first.kind.startswith("bugcheck")
 
 
 def _first_written(story: Story) -> Moment | None:
     """The first sign of a write to the log port: a character, or a line that the device emitted."""
     character = story.first_log.at if story.first_log else None
-    line = story.lines[0].at if story.lines else None
+    line = story.log[0].at if story.log else None
     if character is None or line is None:
         return character or line
     return line if comes_after(character, line) else character
@@ -219,7 +221,7 @@ def overlong(story: Story, case: Context) -> Iterator[Hit]:  # noqa: ARG001
     At one more it emits what it has, drops that character, and goes on with a new line: what looks like two lines is
     one, and a character between them is lost.
     """
-    found = [line.at for line in story.lines if line.complete and _characters(line) == LOG_BUFFER]
+    found = [line.at for line in story.log if line.complete and _characters(line) == LOG_BUFFER]
     if found:
         more = f"; {len(found) - 1} more are as long" if len(found) > 1 else ""
         yield Hit(f"{story.id}: the line that was emitted {when(found[0])} has exactly {LOG_BUFFER} characters, as "
@@ -260,21 +262,21 @@ def flooded(story: Story, case: Context) -> Iterator[Hit]:
     severity: Severity | None = "low" if throttles is False else None
     yield Hit(f"{story.id}: the guest wrote {_written(story)} characters to the log port, {how} (128 KiB, then 256 "
               f"bytes a second); {then}",
-              places(story.lines[0].at, emptied), "derived" if timed and throttles is not None else "assumed", severity)
+              places(story.log[0].at, emptied), "derived" if timed and throttles is not None else "assumed", severity)
 
 
 def _written(story: Story) -> int:
     """Characters written to the log port: those seen one by one, or those of the lines with their ends."""
-    return max(story.counts["log characters"], sum(len(line.text) + 1 for line in story.lines))
+    return max(story.counts["log characters"], sum(len(line.text) + 1 for line in story.log))
 
 
 def _flood(story: Story) -> tuple[Moment, bool] | None:
     """The moment at which the throttle's bucket is empty, and True; the last line's and False where no clock tells."""
-    if _written(story) <= BUCKET or not story.lines:
+    if _written(story) <= BUCKET or not story.log:
         return None
-    first, last = story.lines[0].at, story.lines[-1].at
+    first, last = story.log[0].at, story.log[-1].at
     left, before = float(BUCKET), first
-    for line in story.lines:
+    for line in story.log:
         passed_ns = story.nanoseconds(before, line.at)
         if passed_ns is None:
             return last, False
@@ -300,7 +302,7 @@ def no_text(story: Story, case: Context) -> Iterator[Hit]:
     Control characters move the cursor and change the screen of whoever reads the log, which a hostile guest may use. At
     BAR0+8 the bytes 01 and 02 are no characters at all for QEMU 2.8 and later: they unplug disks and NICs.
     """
-    found = [(strange, line.at) for line in story.lines if (strange := _strange(line.text))]
+    found = [(strange, line.at) for line in story.log if (strange := _strange(line.text))]
     if found:
         what, first = found[0]
         lines = f"{len(found)} lines of the log hold" if len(found) > 1 else "a line of the log holds"
@@ -345,7 +347,7 @@ def _bytes(demands: Sequence[Step]) -> str:
 
 @rule(
     "A34", severity="high", title="Windows crashed", law="src/xen/bug_check.c of the Windows PV drivers",
-    needs={"messages"},
+    needs={("messages", "debug", "crash")},
     advice="Look up the stop code, and what came just before it (an unplug, a resume); the hypervisor's log may have a "
            "VIRIDIAN CRASH line with the same code. A report without an end points to a hang, or a reset.",
 )
@@ -357,13 +359,25 @@ def crashed(story: Story, case: Context) -> Iterator[Hit]:
     """
     said = sayings(story)
     crashes = [one for one in _of(said, "bugcheck") if one.flag("begun") or one.word("name") or one.integer("code")]
+    seen = [event for event in story.life if event.records[0].event == GUEST_CRASH]
     for number, crash in enumerate(crashes[:_MOST]):
         many = f" ({len(crashes)} crashes are told in this boot)" if number == 0 and len(crashes) > _MOST else ""
         before = _last_before(story, said, crash)
         after = "" if before is None else f", {_since(story, before[1], crash.at)} {before[0]}"
         yield Hit(f"{story.id}: Windows crashed {when(crash.at)}{after}: {_stop(crash)}; "
                   f"{_end(story, case, crash)}{many}",
-                  places(*crash.moments, None if before is None else before[1]))
+                  places(*crash.moments, None if before is None else before[1],
+                         *(Moment.of(event) for event in seen[:_MOST])))
+    if seen and not crashes:
+        yield Hit(f"{story.id}: the hypervisor saw Windows crash {when(Moment.of(seen[0]))}: {_viridian(seen[0])}; its "
+                  "own report is not recorded", places(*(Moment.of(event) for event in seen[:_MOST])))
+
+
+def _viridian(event: Event) -> str:
+    """The stop code that the guest gave to the hypervisor, with its parameters."""
+    code = event.value or 0
+    parameters = ", ".join(f"0x{event.records[0].integer(name) or 0:x}" for name in ("p1", "p2", "p3", "p4"))
+    return f"{BUGCHECKS.get(code, 'stop code')} (0x{code:02x}), parameters {parameters}"
 
 
 def _stop(crash: Saying) -> str:

@@ -21,7 +21,7 @@ def _rule(one: Rule) -> Page:
         "why": one.why,
         "advice": one.advice,
         "law": one.law,
-        "needs": tuple(sorted(one.needs)),
+        "needs": one.lacks(()),
     })  # fmt: skip
 
 
