@@ -173,12 +173,11 @@ def _stamped(found: re.Match[bytes], time_ns: int | None, clock: str) -> Envelop
 
 
 def _carried(found: re.Match[bytes], time_ns: int | None, clock: str) -> Envelope:
-    envelope = _stamped(found, time_ns, clock)
-    pid = found["pid"]
-    envelope.thread = int(pid) if pid and pid.isdigit() and len(pid) <= 10 else None
-    envelope.tag, envelope.host = found["tag"], found["host"] or b""
-    envelope.domain = domain_of_tag(envelope.tag)
-    return envelope
+    tag, pid, host = found.group("tag", "pid", "host")
+    thread = int(pid) if pid and pid.isdigit() and len(pid) <= 10 else None
+    return Envelope(
+        found.end(), time_ns, None if time_ns is None else clock, thread, tag, host or b"", domain_of_tag(tag)
+    )
 
 
 def domain_of_tag(tag: bytes) -> int | None:

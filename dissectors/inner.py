@@ -29,6 +29,15 @@ class Bytes:
         self._at = 0
         self.offset = 0
         """How many bytes have been taken."""
+        self._noted = bytearray()
+
+    def note(self, begun: bytes) -> None:
+        """Begin to note what is taken, after what `begun` it; `noted` tells it."""
+        self._noted = bytearray(begun[:LONGEST_LINE])
+
+    def noted(self, length: int) -> bytes:
+        """The first `length` bytes of what has been noted, at most those of a long line."""
+        return bytes(self._noted[:length])
 
     def _more(self) -> bool:
         """Whether there is at least one byte, once the next chunk has been asked for."""
@@ -49,6 +58,7 @@ class Bytes:
             if kept < most:
                 parts.append(self._chunk[self._at : min(end, self._at + most - kept)])
                 kept += len(parts[-1])
+                self._noted += parts[-1][: max(LONGEST_LINE - len(self._noted), 0)]
             length += end - self._at
             self._at = end
             if newline >= 0:
@@ -64,6 +74,7 @@ class Bytes:
             self._at += len(part)
             self.offset += len(part)
             count -= len(part)
+            self._noted += part[: max(LONGEST_LINE - len(self._noted), 0)]
             if keep:
                 parts.append(part)
         return b"".join(parts)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dissectors import Dissector, Given
@@ -133,6 +133,7 @@ class _Entry:
     boot: bytes
     header: bytes
     """The header of a syslog daemon for what `logger` sends of a device model of XenServer, else empty."""
+    raw: bytes
 
 
 def _first(fields: Fields, name: bytes) -> bytes:
@@ -140,7 +141,7 @@ def _first(fields: Fields, name: bytes) -> bytes:
     return (values[0] if values else None) or b""
 
 
-def _entry(fields: Fields) -> _Entry:
+def _entry(fields: Fields, raw: bytes) -> _Entry:
     stamp = _first(fields, b"__REALTIME_TIMESTAMP")
     time_ns = int(stamp) * 1000 if stamp.isdigit() and len(stamp) <= 20 else None
     pid = _first(fields, b"SYSLOG_PID") or _first(fields, b"_PID")
@@ -154,7 +155,7 @@ def _entry(fields: Fields) -> _Entry:
     return _Entry(
         time_ns if time_ns is not None and time_ns < 1 << 63 else None,
         int(pid) if pid.isdigit() and len(pid) <= 10 else None,
-        domain, guest, tag, _first(fields, b"_TRANSPORT") == b"kernel", _first(fields, b"_BOOT_ID"), header,
+        domain, guest, tag, _first(fields, b"_TRANSPORT") == b"kernel", _first(fields, b"_BOOT_ID"), header, raw,
     )
 
 
@@ -192,7 +193,8 @@ class Journal:
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Record | Damage | Loss]:
         """What the messages say, in order; `line` is the number of the entry."""
-        inner, source = Inner(self._given), Bytes(chunks)
+        inner = Inner(replace(self._given, written_ns=None))  # an entry has its own time, with its year
+        source = Bytes(chunks)
         junk = False
         line, length = source.line(MOST_BYTES)
         while length:
@@ -201,14 +203,13 @@ class Journal:
             following = None
             if not text:
                 pass
-            elif text.startswith(b"{"):
+            elif text.startswith(b"{") or _FIELD_LINE.match(text):
                 self.records += 1
-                fields, following = _json(source, text, length)
-                yield from self._say(inner, fields, start, source.offset - start - following[1])
-            elif _FIELD_LINE.match(text):
-                self.records += 1
-                fields, following = _export(source, line, length)
-                yield from self._say(inner, fields, start, source.offset - start - following[1])
+                source.note(line)
+                whole = _json(source, text, length) if text.startswith(b"{") else _export(source, line, length)
+                fields, following = whole
+                length = source.offset - start - following[1]
+                yield from self._say(inner, fields, source.noted(length).removesuffix(b"\n"), start, length)
             elif not junk:
                 self.records += 1
                 yield Damage(self._given.source, start, length, self.records, "this is no entry of a journal")
@@ -217,12 +218,14 @@ class Journal:
         for read in inner.finish():
             yield self._told(read)
 
-    def _say(self, inner: Inner, fields: Fields | str, offset: int, length: int) -> Iterator[Record | Damage | Loss]:
+    def _say(
+        self, inner: Inner, fields: Fields | str, raw: bytes, offset: int, length: int
+    ) -> Iterator[Record | Damage | Loss]:
         """What an entry says; `fields` may be why it cannot be read."""
         if isinstance(fields, str):
             yield Damage(self._given.source, offset, length, self.records, fields)
             return
-        entry = self._entries[self.records] = _entry(fields)
+        entry = self._entries[self.records] = _entry(fields, raw)
         self._entries.pop(self.records - _LATEST, None)
         for message in _messages(fields):
             if message is None:
@@ -269,7 +272,7 @@ class Journal:
         entry = self._entries.get(read.line)
         if not isinstance(read, Record) or entry is None:
             return read
-        read.raw = read.raw.removeprefix(entry.header)
+        read.raw = entry.raw
         if read.time_ns is None and entry.time_ns is not None:
             read.time_ns, read.clock = entry.time_ns, SYSLOG
         if not entry.kernel:

@@ -102,9 +102,10 @@ class TextLog:
 
     def __init__(self, given: Given) -> None:
         self._source = given.source
-        self._catalogue = given.catalogue
+        self._patterns = given.catalogue.patterns
+        self._names = given.catalogue.names
         self._written_ns = given.written_ns
-        names = b"|".join(sorted(given.catalogue.names, reverse=True))  # of two that begin alike, the longer first
+        names = b"|".join(sorted(self._names, reverse=True))  # of two that begin alike, the longer first
         self._anywhere = re.compile(
             rb"(?:(\d{1,10})@(\d{1,11})\.(\d{6}):|(?<![\w./-]))(" + names + rb") "
         )
@@ -125,7 +126,7 @@ class TextLog:
                 return
             yield from self.finish()
         found = line_prefix.read(line, self._written_ns)
-        if found is not None and found.name in self._catalogue.names:
+        if found is not None and found.name in self._names:
             values = self._values(found, line)
             if values is None:
                 yield from self._recover(line, offset, number, length, begun=found.name)
@@ -156,7 +157,7 @@ class TextLog:
         """The arguments of the event whose name has been found; None where the text is not of any of its forms."""
         start = found.end + len(found.name) + 1
         body = line if len(line) >= start else line + b" "
-        for pattern in self._catalogue.patterns(found.name):
+        for pattern in self._patterns(found.name):
             values = pattern.match(body, start)
             if values is None and body.endswith(b"\r"):
                 values = pattern.match(body[:-1], start)
@@ -173,7 +174,8 @@ class TextLog:
         copies = _COPIES.match(line, found.end)
         text = b"" if copies is None else copies[2]
         told = line_prefix.read(text)
-        if copies is None or told is None or told.name not in self._catalogue.names:
+        if copies is None or told is None or told.name not in self._names:
+            yield from self._recover(line, offset, number, length, begun=None)
             return
         values = self._values(told, text)
         if values is None:
@@ -205,7 +207,7 @@ class TextLog:
             return False
         found = line_prefix.read(line)
         if line_prefix.is_stamped(line, around.end) if piece.stamped else (
-            found is not None and found.name in self._catalogue.names
+            found is not None and found.name in self._names
         ):
             return False
         message = line[around.end :]
@@ -224,7 +226,7 @@ class TextLog:
         records = []
         while (match := self._anywhere.search(line, position)) is not None:
             position = match.end()
-            for pattern in self._catalogue.patterns(match[4]):
+            for pattern in self._patterns(match[4]):
                 part = pattern.match_prefix(line, match.end())
                 if part is None or line[part[1] : part[1] + 1].isalnum():
                     continue

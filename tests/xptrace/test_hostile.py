@@ -42,10 +42,20 @@ def test_missing_file(xptrace: Callable[..., Any], tmp_path: Path) -> None:
     assert done.err == f"xptrace: {tmp_path}/nowhere.log: no such file\n"
 
 
-def test_directory(xptrace: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_empty_directory_holds_nothing(xptrace: Callable[..., Any], tmp_path: Path) -> None:
     done = xptrace("decode", tmp_path)
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "is a directory" in done.err
+    assert (done.code, done.out) == (1, "")
+    assert "= 0 lines, 0 B" in done.err
+
+
+def test_a_directory_is_all_that_lies_in_it(xptrace: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "xen").mkdir()
+    (tmp_path / "xen/qemu-dm-win10.log").write_text("cpu_in addr 0x10(w) value 18898\n")
+    (tmp_path / "notes.txt").write_text("nothing\n")
+    done = xptrace("decode", "-T", "jsonl", tmp_path)
+    assert [(row["vm"], row["register"], row["source"]) for row in done.rows] == [
+        ("win10", "magic", str(tmp_path / "xen/qemu-dm-win10.log"))]
+    assert "1 of 2 files hold nothing" in done.err
 
 
 def test_empty_file(xptrace: Callable[..., Any], log: Callable[[bytes], Path]) -> None:

@@ -175,8 +175,9 @@ def _names(head: bytes) -> dict[int, str]:
 
 
 def site(source: Source) -> str:
-    """Where its host's recordings lie: sources of one site are of one host."""
-    return str(PurePath(source.path).parent)
+    """What its host's recordings were collected with: sources of one site are of one host."""
+    root, found, _ = f"/{source.site}/".partition("/var/log/")
+    return root if found else source.site
 
 
 def arrange(sources: Sequence[Source], forced: str | None = None) -> list[Reading]:
@@ -196,21 +197,27 @@ def arrange(sources: Sequence[Source], forced: str | None = None) -> list[Readin
         known = told.get((site(source), origins[index].domain or 0))
         free = known is None or origins[index].named
         names.append(_name(index, source, sources, origins, names) if free or known is None else known)
-    dated = {name: all(o.first for o, other in zip(origins, names, strict=True) if other == name) for name in names}
-    order = sorted(range(len(sources)), key=lambda i: (
-        VANTAGES.index(origins[i].dissectors[0].vantage), names.index(names[i]),
-        origins[i].first if dated[names[i]] else b"", _age(sources[i].path), i,
-    ))
+    order = _order(sources, origins, names)
     return [
         Reading(sources[i], one.dissectors, names[i], one.named, one.interleaved, one.domain, one.names)
         for i, one in ((i, origins[i]) for i in order)
     ]
 
 
-def _age(path: str) -> int:
-    """Where a source stands among those that a rotation has numbered: the highest number is the oldest."""
-    rotation = re.search(r"\.(\d{1,3})(?:\.(?:gz|bz2|xz|zst))?$", path)
-    return -int(rotation[1]) if rotation else 0
+def _order(sources: Sequence[Source], origins: Sequence[Origin], names: Sequence[str]) -> list[int]:
+    """By view, VM and first time stamp; the files of one rotated log stay together, at the place of the oldest."""
+    dated = {name: all(o.first for o, other in zip(origins, names, strict=True) if other == name) for name in names}
+    blocks: dict[tuple[str, str], int] = {}
+
+    def place(index: int) -> tuple[int, int, bytes, int, int]:
+        rotation, name = sources[index].rotation, names[index]
+        first = index if rotation is None else blocks.setdefault((name, rotation.log), index)
+        return (
+            VANTAGES.index(origins[index].dissectors[0].vantage), names.index(name),
+            origins[first].first if dated[name] else b"", first, 0 if rotation is None else rotation.position,
+        )
+
+    return sorted(range(len(sources)), key=place)
 
 
 def _name(

@@ -46,9 +46,10 @@ from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row, W
 from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
 from xptrace.errors import XptraceError
+from xptrace.intake.expand import expand
 from xptrace.intake.ledger import Ledger
 from xptrace.intake.scan import LONGEST_LINE, candidates, hits
-from xptrace.intake.source import Source, Window
+from xptrace.intake.source import Window
 
 MOST_HELD: Final = 100_000
 """Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
@@ -84,7 +85,14 @@ class Decoder:
         if dissector is not None and dissector not in dissectors():
             raise XptraceError(f"no dissector {dissector!r}; there are: {', '.join(dissectors())}")
         self._dissector, self._tsc_hz, self._offsets = dissector, tsc_hz, clock_offsets or {}
-        self._sources = [Source(path) for path in paths]
+        self.paths = tuple(paths)
+        """What was named."""
+        taken = expand(paths)
+        self._sources = taken.sources
+        self.passed_over: list[tuple[str, str]] = [(one.name, one.reason) for one in taken.skipped]
+        """What was named, or found in what was named, and not read, and why."""
+        self.notes: list[tuple[str, str]] = [(one.name, one.reason) for one in taken.notes]
+        """What else should be known of the sources."""
         try:
             self.catalogue = catalogue.load([Path(file) for file in trace_events])
         except DeclarationError as error:
@@ -93,8 +101,6 @@ class Decoder:
             raise XptraceError(f"--trace-events: cannot be read: {error}") from None
         self.readings: list[Reading] = []
         """The sources in the order in which they are read, from the moment that reading begins."""
-        self.passed_over: list[tuple[str, str]] = []
-        """What was named and not read, and why."""
         self.ledgers: list[Ledger] = []
         self.vms: dict[str, Vm] = {}
 
@@ -129,7 +135,7 @@ class Decoder:
         self.readings.remove(reading)
 
     def _decoder(self, reading: Reading, domains: Domains) -> _SourceDecoder:
-        given = Given(reading.source.name, self.catalogue, None, self._tsc_hz)
+        given = Given(reading.source.name, self.catalogue, reading.source.written_ns, self._tsc_hz)
         kernels = [1]
         if reading.vantage == "guest" and (vm := self.vms.get(reading.vm)) is not None:
             kernels = [boot for boot in range(1, vm.boot + 1) if vm.began.get(boot) != "migration"]
@@ -280,6 +286,8 @@ class _SourceDecoder:
             if start >= window.size:
                 self._neighbour = start == window.size
                 break
+            if window.offset + start < self._source.overlap:  # the file before it in the rotation ended with it
+                continue
             text = window.data[start : min(end, start + LONGEST_LINE)]
             bare = text.removesuffix(b"\n")
             for name, reader in self._readers:

@@ -12,7 +12,9 @@ from dissectors import broken
 from dissectors.clock import CLOCKS
 from xptrace.access.decode import Decoder
 from xptrace.exports.file import whole
+from xptrace.intake import content
 from xptrace.intake.ledger import Ledger
+from xptrace.intake.source import Source
 from xptrace.views.escape import printable
 
 
@@ -106,8 +108,8 @@ def _account(ledger: Ledger) -> Iterator[str]:
 
 def close(decoder: Decoder, *, full: bool) -> int:
     """Say on standard error what was read; returns the exit code."""
-    found = False
-    for ledger in decoder.ledgers:
+    found, silent = False, 0
+    for reading, ledger in zip(decoder.readings, decoder.ledgers, strict=True):
         name = printable(ledger.source)
         found = found or ledger.decoded.lines > 0
         if full:
@@ -116,13 +118,21 @@ def close(decoder: Decoder, *, full: bool) -> int:
         if ledger.truncated:
             why = printable(ledger.truncated)
             print(f"xptrace: {name}: broken off: {why}; what came before was read", file=sys.stderr)
-        if not ledger.total.bytes:
+        nothing = not ledger.decoded.lines and not ledger.damaged.lines
+        if nothing and reading.source.path not in decoder.paths:  # one of many in a directory or an archive
+            silent += 1
+        elif not ledger.total.bytes:
             print(f"xptrace: {name}: empty", file=sys.stderr)
-        elif not ledger.decoded.lines and not ledger.damaged.lines:
-            print(f"xptrace: {name}: nothing of the Xen platform device in {ledger.total.lines} lines",
-                  file=sys.stderr)
+        elif nothing:
+            print(f"xptrace: {name}: nothing of the Xen platform device in {ledger.total.lines} lines"
+                  + _hint(reading.source), file=sys.stderr)
+    if silent:
+        print(f"xptrace: {silent} of {len(decoder.ledgers)} files hold nothing of the Xen platform device "
+              "(xptrace info names them)", file=sys.stderr)
     for path, why in decoder.passed_over:
         print(f"xptrace: {printable(path)}: not read: {printable(why)}", file=sys.stderr)
+    for path, what in decoder.notes:
+        print(f"xptrace: {printable(path)}: {printable(what)}", file=sys.stderr)
     for name, why in broken().items():
         print(f"xptrace: dissector {printable(name)} cannot be used: {printable(why)}", file=sys.stderr)
     total = {kind: [0, 0] for kind in ("decoded", "other", "damaged", "lost", "read")}
@@ -133,3 +143,11 @@ def close(decoder: Decoder, *, full: bool) -> int:
     parts = " + ".join(f"{lines} {kind}" for kind, (_, lines) in total.items() if kind != "read")
     print(f"xptrace: {parts} = {total['read'][1]} lines, {_size(total['read'][0])}", file=sys.stderr)
     return 0 if found else 1
+
+
+def _hint(source: Source) -> str:
+    if source.evidence.once:
+        return ""
+    head = source.head(content.BLOCK * 8)
+    what = content.no_recording(head) or ("binary data, not a text log" if b"\0" in head else None)
+    return f" (this is {what})" if what else ""

@@ -56,10 +56,15 @@ class TestCopies:
     @pytest.mark.parametrize(
         "line",
         [HEADER + b"message repeated 3 times: [ xenopsd is well]", HEADER + b"message repeated xen",
-         HEADER + b"message repeated 99999999999 times: [ " + OUT + b"]"],
+         HEADER + b"message repeated 99999999999 times: [ xen]"],
     )
     def test_copies_of_others_messages_say_nothing(self, line: bytes) -> None:
         assert feed(DISSECTOR, line) == []
+
+    @pytest.mark.parametrize("said", [b"message repeated 3 times: [ login: %s]", b"message of %s"])
+    def test_a_record_inside_of_another_s_message_is_recovered(self, said: bytes) -> None:
+        (record,) = records(DISSECTOR, HEADER + said % (STAMP + OUT))
+        assert (record.event, record.recovered, record.time_ns) == ("cpu_out", True, 1531234331123456000)
 
     @pytest.mark.parametrize(
         "last",

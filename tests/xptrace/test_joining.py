@@ -1,0 +1,106 @@
+"""Several voices about one VM, joined: whose they are, and of which boot; what cannot be joined says so.
+
+The recordings are of real guests on real Xen; what each folder shows is told by whoever recorded it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import xptrace
+from xptrace.case import Case
+
+
+@pytest.fixture
+def opened(corpus: Path) -> Callable[..., Case]:
+    def opened(folder: str, *patterns: str) -> Case:
+        found = [path for pattern in patterns for path in sorted((corpus / "recorded/real-xen" / folder).glob(pattern))]
+        assert len(found) >= len(patterns)
+        return xptrace.open(*found)
+
+    return opened
+
+
+def boots(table: pd.DataFrame) -> set[tuple[str, int]]:
+    return set(table[["vm", "boot"]].itertuples(index=False, name=None))
+
+
+def test_a_domain_is_the_vm_that_the_toolstack_names(opened: Callable[..., Case]) -> None:
+    """two-guests: twoA is domain 1, twoB domain 2 (xl-list.txt); xenstored's trace tells of both."""
+    case = opened("two-guests", "qemu-trace-two?.log.gz", "xenstored-trace.log.xz")
+    assert boots(case.events) == {("twoA", 1), ("twoB", 1)}
+    told = case.events[case.events.source.astype(str).str.contains("xenstored")]
+    names = told[told.subject.str.endswith("/name")]
+    assert dict(zip(names.vm, names.said, strict=True)) == {"twoA": "twoA", "twoB": "twoB"}
+
+
+def test_a_file_that_names_no_guest_takes_its_name_from_the_toolstack(
+    opened: Callable[..., Case]
+) -> None:
+    """linux-default: the trace file is qemu-trace.log; its device model serves domain 1, which xl.log names."""
+    assert boots(opened("linux-default", "qemu-trace.log.gz").accesses) == {("qemu-trace", 1)}
+    assert boots(opened("linux-default", "qemu-trace.log.gz", "xl.log").accesses) == {("linux-default", 1)}
+
+
+def test_the_domains_of_one_name_are_its_boots_in_their_order(opened: Callable[..., Case]) -> None:
+    """reboot-twice: the log of the first device model (domain 1) was truncated by the second (domain 2)."""
+    case = opened("reboot-twice", "qemu-trace-reboot-twice.log", "xenstored-access.log", "xl-reboot-twice.log")
+    assert boots(case.events) == {("reboot-twice", 1), ("reboot-twice", 2)}
+    by_qemu = case.events[case.events.source.astype(str).str.contains("qemu-trace")]
+    assert boots(by_qemu) == {("reboot-twice", 2)}
+    first = case.events[(case.events.boot == 1) & (case.events.topic == "life")]
+    assert "shut down: reboot" in set(first.said)
+
+
+def test_a_migrated_vm_is_one_vm_with_two_boots_in_every_voice(opened: Callable[..., Case]) -> None:
+    """migrate-local: domains 1 and 2, device models 212 and 375; xl calls the second migrate-local--incoming first."""
+    case = opened("migrate-local", "qemu-trace-*.log.gz", "xenstored-trace.log.gz", "xl-migrate-local.log",
+                  "guest-migrate-local.log")
+    assert boots(case.events) == {("migrate-local", 1), ("migrate-local", 2)}
+    stored = case.events[case.events.source.astype(str).str.contains("xenstored")]
+    assert boots(stored) == {("migrate-local", 1), ("migrate-local", 2)}
+    assert boots(case.messages) == {("migrate-local", 1)}, "its kernel began once"
+    assert list(case.negotiations.epoch) == ["process", "migration"]
+
+
+def test_what_the_kernel_says_is_of_the_boot_in_which_it_says_it(opened: Callable[..., Case]) -> None:
+    case = opened("two-guests", "qemu-trace-twoA.log.gz", "guest-twoA.log")
+    assert set(case.messages.via) == {"kernel"}
+    assert "Hypervisor detected: Xen HVM" in set(case.messages.text)
+    assert boots(case.messages) == {("twoA", 1)}
+    demanded = case.sayings[case.sayings.said == "unplug demanded"]
+    assert sum(fields["mask"] for fields in demanded.fields) == 3
+
+
+def test_a_console_with_more_starts_than_the_device_models_have_boots_is_kept_apart(tmp_path: Path) -> None:
+    """Composed: one boot of the device model, two starts of the kernel; nobody knows which of them it saw."""
+    (tmp_path / "qemu-dm-win10.log").write_text("cpu_in addr 0x10(w) value 18898\n")
+    banner = "[    0.000000] Linux version 6.1.0-56-amd64 (debian-kernel@lists.debian.org) (gcc-12)\n[    0.000000] Xen Platform PCI: I/O protocol version 1\n"
+    (tmp_path / "guest-win10.log").write_text(banner * 2)
+    case = xptrace.open(tmp_path / "qemu-dm-win10.log", tmp_path / "guest-win10.log")
+    assert boots(case.accesses) == {("win10", 1)}
+    assert boots(case.messages) == {("win10 (console)", 1), ("win10 (console)", 2)}
+    (tmp_path / "guest-win10.log").write_text(banner)
+    assert boots(xptrace.open(tmp_path / "qemu-dm-win10.log", tmp_path / "guest-win10.log").messages) == {("win10", 1)}
+
+
+def test_the_same_number_on_two_hosts_is_not_the_same_domain(tmp_path: Path) -> None:
+    for host, name in (("one", "alpha"), ("two", "beta")):
+        (tmp_path / host).mkdir()
+        (tmp_path / host / "xenstored-access.log").write_text(
+            f"[20261123T03:17:30.038Z]  A24.9        write     /local/domain/2/name {name}\n"
+            "[20261123T03:17:31.038Z]  D2           write     device/vbd/768/state 4\n"
+        )
+    case = xptrace.open(tmp_path / "one/xenstored-access.log", tmp_path / "two/xenstored-access.log")
+    connected = case.events[case.events.topic == "frontend"]
+    assert set(connected.vm) == {"alpha", "beta"}
+
+
+def test_a_domain_of_which_nobody_says_who_it_is_keeps_its_number(tmp_path: Path) -> None:
+    log = tmp_path / "xenstored-access.log"
+    log.write_text("[20261123T03:17:31.038Z]  D7           write     device/vbd/768/state 4\n")
+    assert boots(xptrace.open(log).events) == {("dom7", 1)}
