@@ -101,6 +101,7 @@ _OURS: Final = (
     "dissectors.linux.kvm", "dissectors.linux.strace", "dissectors.linux.tracedat", "dissectors.linux.perfdata",
     "dissectors.xen.console", "dissectors.xen.oxenstored", "dissectors.xen.xenstored", "dissectors.xen.xenstore_ls",
     "dissectors.xen.libxl", "dissectors.xen.xapi", "dissectors.linux.guest_kernel",
+    "dissectors.linux.journal", "dissectors.paste",
 )
 """Modules of this project that declare a `DISSECTOR`."""
 

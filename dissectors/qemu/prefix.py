@@ -20,14 +20,13 @@ from dataclasses import dataclass
 
 from dissectors.clock import TRACE, WALL
 from dissectors.envelope import ISO, nanoseconds, read_envelope
+from dissectors.linux import columns
 
 _PID_AT_TIME = re.compile(rb"(?P<thread>\d{1,10})@(?P<seconds>\d{1,11})\.(?P<micro>\d{6}):")
 _SYSTEMTAP = re.compile(rb"(?P<thread>\d{1,10})@(?P<nano>\d{16,19}) ")
 _ISO_STAMP = re.compile(ISO + rb" ")
-_FTRACE = re.compile(
-    rb" *.{1,64}?-(?P<thread>\d{1,10}) +(?:\( *[\d-]+\) +)?\[\d{1,4}\] +(?:[^\s\d]\S{3,4} +|[.\w]{4,5} +)?"
-    rb"(?P<seconds>\d{1,11})\.(?P<fraction>\d{6,9}): (?:print: +)?(?:tracing_mark_write|0x[0-9a-f]+|\w+): ?"
-)
+_MARKER = re.compile(rb"(?:tracing_mark_write|0x[0-9a-f]+|\w+): ?")
+"""What trace-cmd and the kernel call a line that a program wrote to the trace."""
 _PROGRAM = re.compile(
     rb"(?:\[(?P<guest>[^\]]{1,255})\] )?(?P<program>[\w.+-]{1,64}): "
     rb"(?:\((?P<thread>\d{1,10}):[^)]{0,64}\): )?"
@@ -59,10 +58,13 @@ def _carried(line: bytes, written_ns: int | None) -> Prefix:
     if around.end:
         return Prefix(around.end, around.time_ns, around.clock, around.thread, None, around.domain)
     first = line[:1]
-    if first.isdigit() or first == b"[" or not (match := _FTRACE.match(line)):
+    before = None if first.isdigit() or first == b"[" else columns.read(line)
+    if before is None:
         return Prefix()
-    time_ns = int(match["seconds"]) * 10**9 + int(match["fraction"].ljust(9, b"0"))
-    return Prefix(match.end(), time_ns, TRACE, int(match["thread"]))
+    end = before.end
+    if before.event == b"print" and (marker := _MARKER.match(line, end)) is not None:
+        end = marker.end()
+    return Prefix(end, before.time_ns, None if before.time_ns is None else TRACE, before.thread)
 
 
 def is_stamped(line: bytes, start: int) -> bool:

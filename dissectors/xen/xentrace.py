@@ -259,7 +259,7 @@ class XenTrace:
                 again = index if block.tsc(index) < (processor.tsc or 0) else None
             for number in [*range(told[first], told[last]), None]:
                 index = block.told.item(number) if number is not None else len(block.starts)
-                if again is not None and index > again:  # time goes back: another recording begins
+                if again is not None and index >= again:  # time goes back: another recording begins
                     yield from self._order.all()
                     self._processors = {span.window.cpu: (processor := _Processor())}
                     states, scheduled = np.searchsorted(block.running, again), np.searchsorted(block.switches, again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ BODY = [
 ]
 
 SECOND = 1795401500
+YEARLESS = "local, year inferred"
+WRITTEN = 1_798_243_200
+"""2026-12-26: the files are taken to be written then, which tells the year of a date that has none."""
 FORMS = {
     "none": ("{}", None, None),
     "pid and time": ("31213@1795401500.773285:{}", SECOND * 10**9 + 773285000, "wall"),
@@ -28,8 +32,8 @@ FORMS = {
         SECOND * 10**9 + 773285000,
         "wall",
     ),
-    "syslog RFC 3164": ("Nov 23 02:38:20 vm qemu-system-i386[31213]: {}", None, "syslog"),
-    "syslog datagram": ("<30>Nov 23 02:38:20 qemu-system-i386[31213]: {}", None, "syslog"),
+    "syslog RFC 3164": ("Nov 23 02:38:20 vm qemu-system-i386[31213]: {}", SECOND * 10**9, YEARLESS),
+    "syslog datagram": ("<30>Nov 23 02:38:20 qemu-system-i386[31213]: {}", SECOND * 10**9, YEARLESS),
     "syslog ISO": (
         "2026-11-23T03:38:20.773285+01:00 vm qemu-system-i386[31213]: {}", SECOND * 10**9 + 773285000, "syslog",
     ),
@@ -57,6 +61,7 @@ FORMS = {
 
 def write(path: Path, *forms: str) -> Path:
     path.write_text("".join(form.format(line) + "\n" for form in forms for line in BODY))
+    os.utime(path, (WRITTEN, WRITTEN))
     return path
 
 

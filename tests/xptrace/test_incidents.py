@@ -1,7 +1,7 @@
 """Incidents, told end to end: what a responder types, and what must be read on the screen.
 
-The first and the third are written by hand (`making`) from the accounts of those who had them; the second was posted
-by its user, and is read where it lies.
+Those that are written by hand (`making`) follow the accounts of those who had them; what was posted by its user is read
+where it lies, and what was recorded by us says so.
 """
 
 from __future__ import annotations
@@ -101,3 +101,80 @@ def test_a_new_device_id_and_windows_stops_at_0x7b(tmp_path: Path, xptrace: Run)
     before, after = shown.split("\nwin10#2\n")
     assert "A24" not in before
     assert {"A24", "A34", "A14"} <= {word for word in after.split() if word.startswith("A")}
+
+
+def test_gplpv_on_the_traditional_device_model_is_healthy_in_spite_of_its_words(corpus: Path, xptrace: Run) -> None:
+    """A forum's log of 2014: no time but the guest's, "Unknown PV product 2", and yet nothing is wrong.
+
+    By hand: version 1 is read, product 2 and build 1 are named, mask 3 is written 15 ms after the version.
+    """
+    log = corpus / "public" / "qemu-trad-gplpv-win7.log"
+
+    (boot,) = xptrace("summary", "-T", "jsonl", log).rows
+    assert (boot["code"], boot["protocol_version"], boot["product"], boot["build"], boot["unplug_mask"]) == (
+        "complete", 1, 2, 1, 3)
+    assert boot["duration_ns"] == 15 * 10**6
+    assert boot["driver"].startswith("GPLPV")
+
+    decoded = xptrace("decode", "-T", "jsonl", log).rows
+    accesses = [row for row in decoded if row["kind"] == "access"]
+    assert {row["certainty"] for row in accesses} == {"inferred"}, "the log tells what was done, not the access"
+    (mask,) = [row for row in accesses if row["register"] == "unplug_mask"]
+    assert (mask["clock"], mask["time_ns"]) == ("guest", 1404486691482 * 10**6)  # 2014-07-04T15:11:31.482, its own word
+    assert xptrace("check", log).code == 0
+    assert "A09" not in xptrace("check", log).out
+
+
+def test_an_unrecognised_magic_is_fatal_where_the_frontends_are_refused(corpus: Path, xptrace: Run) -> None:
+    """Recorded: a guest that was started without the platform device; its kernel then refuses its PV drivers.
+
+    The same words as xen-devel, 2026-02-24, where a kernel without CONFIG_XEN_PVH took PVH for HVM.
+    """
+    folder = corpus / "recorded/real-xen/no-platform-pci"
+    (finding,) = xptrace("check", "-T", "jsonl", folder / "guest-no-platform-pci.log",
+                         folder / "qemu-trace-no-platform-pci.log.gz").rows
+    assert (finding["rule"], finding["severity"], finding["certainty"]) == ("A03", "high", "derived")
+    assert "xen_blkfront" in finding["sentence"]
+    assert [place["line"] for place in finding["evidence"]] == [17, 393, 394]
+    lines = (folder / "guest-no-platform-pci.log").read_bytes().split(b"\n")
+    assert b"unrecognised magic value" in lines[17 - 1]
+    assert b"xen-blkfront.ko': No such device" in lines[393 - 1]
+
+
+def test_an_unrecognised_magic_is_cosmetic_where_pv_disks_connect(tmp_path: Path, xptrace: Run) -> None:
+    """Composed from xen-devel, 2020-06-05: a PVH guest, which has no such ports, and all its disks."""
+    log = tmp_path / "guest-pvh.log"
+    log.write_text(
+        "[    0.000000] Linux version 5.7.0 (user@host) (gcc) #1 SMP\n"
+        "[    0.000000] Xen Platform PCI: unrecognised magic value\n"
+        "[    1.504281] blkfront: xvda: flush diskcache: enabled; persistent grants: enabled\n"
+    )
+    done = xptrace("check", "-T", "jsonl", log)
+    assert [(row["rule"], row["severity"]) for row in done.rows] == [("A03", "info")]
+    assert done.code == 0
+
+
+def test_a_guest_tells_of_its_unplug_and_nobody_else(corpus: Path, xptrace: Run) -> None:
+    """A guest's messages on EC2, as posted: the mask that it says it asks for, as its word."""
+    (boot,) = xptrace("summary", "-T", "jsonl", corpus / "public/linux-guest-dmesg-ec2-unplug.log").rows
+    assert boot["code"] == "messages-only"
+    assert boot["verdict"] == "only the guest's word is recorded: it unplugs IDE and SCSI disks, NICs"
+    assert boot["unplug_mask"] is None, "no access is recorded"
+
+
+def test_the_hypervisors_console_is_the_only_witness_of_a_crash(corpus: Path, xptrace: Run) -> None:
+    """Qubes and XCP-ng: the drivers write their report to port 0xe9 too, and `xl dmesg` has it, by domain."""
+    log = corpus / "public" / "xl-dmesg-d1-bugcheck.log"
+    (finding,) = xptrace("check", "-T", "jsonl", log).rows
+    assert (finding["rule"], finding["vm"], finding["severity"]) == ("A34", "dom1", "high")
+    assert "SYSTEM_SERVICE_EXCEPTION (0x3b), parameters 0xc0000096, 0xfffff80418a21e27" in finding["sentence"]
+    assert [place["line"] for place in finding["evidence"]] == [1, 2, 14]
+
+
+def test_the_hypervisor_saw_a_crash_of_which_the_guest_said_nothing(tmp_path: Path, xptrace: Run) -> None:
+    """The line of xen-devel, 2021-02-01, alone."""
+    log = tmp_path / "xl-dmesg.txt"
+    log.write_text("(XEN) [ 4711.000001] d11v0 VIRIDIAN CRASH: 3b c0000096 75b12c5 9e7f1580 0\n")
+    (finding,) = xptrace("check", "-T", "jsonl", log).rows
+    assert (finding["rule"], finding["vm"], finding["severity"]) == ("A34", "dom11", "high")
+    assert "SYSTEM_SERVICE_EXCEPTION (0x3b), parameters 0xc0000096, 0x75b12c5, 0x9e7f1580, 0x0" in finding["sentence"]

@@ -79,7 +79,10 @@ def test_what_the_kernel_says_is_of_the_boot_in_which_it_says_it(opened: Callabl
 def test_a_console_with_more_starts_than_the_device_models_have_boots_is_kept_apart(tmp_path: Path) -> None:
     """Composed: one boot of the device model, two starts of the kernel; nobody knows which of them it saw."""
     (tmp_path / "qemu-dm-win10.log").write_text("cpu_in addr 0x10(w) value 18898\n")
-    banner = "[    0.000000] Linux version 6.1.0-56-amd64 (debian-kernel@lists.debian.org) (gcc-12)\n[    0.000000] Xen Platform PCI: I/O protocol version 1\n"
+    banner = (
+        "[    0.000000] Linux version 6.1.0-56-amd64 (debian-kernel@lists.debian.org) (gcc-12)\n"
+        "[    0.000000] Xen Platform PCI: I/O protocol version 1\n"
+    )
     (tmp_path / "guest-win10.log").write_text(banner * 2)
     case = xptrace.open(tmp_path / "qemu-dm-win10.log", tmp_path / "guest-win10.log")
     assert boots(case.accesses) == {("win10", 1)}

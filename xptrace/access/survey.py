@@ -68,7 +68,7 @@ class Surveyed:
     def row(self) -> dict[str, Any]:
         """The keys of a source, in order."""
         return {
-            "source": self.ledger.source, "vantage": self.reading.vantage,
+            "source": self.ledger.source, "sha256": self.reading.source.sha256(), "vantage": self.reading.vantage,
             "formats": [{"name": name, "sure": sure, "records": told} for name, sure, told in self.formats],
             "boots": [{"vm": vm, "boot": boot, **{PLURALS[kind]: count for kind, count in sorted(counts.items())}}
                       for (vm, boot), counts in self.holding.boots.items()],

@@ -35,6 +35,7 @@ def _told(one: Surveyed) -> Iterator[tuple[str, str]]:
     formats = [entry for entry in one.formats if entry[2]] or one.formats[:1]
     for name, sure, told in formats:
         yield "what", f"{known[name].title} ({name}, {sure} % sure by its head): {told} records"
+    yield "sha256", one.reading.source.sha256() or "of what can be read once only: not known"
     yield "view", _VIEWS[one.reading.vantage]
     boots = list(one.holding.boots.items())
     for (vm, boot), counts in boots[:_MOST]:

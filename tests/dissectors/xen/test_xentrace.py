@@ -536,7 +536,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-QUICK = settings(max_examples=200, deadline=None)
+QUICK = settings(max_examples=120, deadline=None)
 
 
 def compare(data: bytes, block: int, size: int) -> None:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -186,10 +187,17 @@ class TestDirectories:
         assert source.name == f"{tmp_path}/a\\xff\\x1b[2Jb"
         assert content(source) == b"a line\n"
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_what_may_not_be_read_is_said(self, tmp_path: Path) -> None:
-        Path(write(tmp_path / "secret", b"a line\n")).chmod(0)
-        assert reasons(expand([str(tmp_path)]).skipped) == {f"{tmp_path}/secret": "cannot be read: Permission denied"}
+    def test_what_may_not_be_read_is_said(self) -> None:
+        me = os.geteuid()
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            Path(write(Path(folder) / "secret", b"a line\n")).chmod(0)
+            try:
+                os.seteuid(me or 65534)  # root may read everything, and nobody may not
+                found = expand([folder])
+            finally:
+                os.seteuid(me)
+        assert reasons(found.skipped) == {f"{folder}/secret": "cannot be read: Permission denied"}
 
     def test_a_deep_folder_is_walked(self, tmp_path: Path) -> None:
         here = Path.cwd()
