@@ -279,8 +279,10 @@ class Stream:
             yield from self._element(opened, direction, size, _mask(value, size), record, port=True)
             return
         if opened is not None and opened.direction == direction == "read":
-            if opened.calls and size is not None:
-                gathered = gather(opened, address, size, _mask(value, size))
+            if opened.calls:
+                last = opened.calls[-1]
+                width = last.address + last.size - address if size is None else size  # up to 2.4, and of LTTng, untold
+                gathered = gather(opened, address, width, _mask(value, width)) if width > 0 else None
                 if gathered is not None:
                     if opened.calls:
                         yield from separate(opened)
