@@ -150,15 +150,17 @@ def _others() -> Mapping[str, Dissector | str]:
     return found
 
 
-def choose(head: bytes, source: str | None = None) -> list[Dissector]:
-    """The dissectors for a source with this head, the surest first: one of bytes, or all those of lines.
+def choose(head: bytes, source: str | None = None) -> list[tuple[Dissector, int]]:
+    """The dissectors for a source with this head, each with how sure it is, the surest first.
+
+    It is one of bytes, or all those of lines that take part.
 
     `source` forces one by its name; raises KeyError where there is none.
     """
     known = dissectors()
     if source is not None:
-        return [known[source]]
-    sure = {one.name: one.sniff(head) for one in known.values()}
-    able = sorted((one for one in known.values() if sure[one.name] > 0), key=lambda one: -sure[one.name])
-    whole = [one for one in able if one.lines is None]
+        return [(known[source], known[source].sniff(head))]
+    sure = sorted(((one, one.sniff(head)) for one in known.values()), key=lambda entry: -entry[1])
+    able = [(one, percent) for one, percent in sure if percent > 0]
+    whole = [(one, percent) for one, percent in able if one.lines is None]
     return whole[:1] or able

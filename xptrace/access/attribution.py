@@ -75,6 +75,8 @@ class Vm:
         self.used = self.created = False
 
 
+_SURE: Final = 50
+"""From here on a dissector is sure that the source is of its format, in percent."""
 VANTAGES: Final[tuple[Vantage, ...]] = get_args(Vantage)
 """In the order in which sources are read: the device's own word first, for the others are joined to it."""
 
@@ -95,11 +97,10 @@ class Reading:
     apart: bool
     domain: int | None
     names: Mapping[int, str]
-
-    @property
-    def vantage(self) -> Vantage:
-        """Whose view it is: that of the dissector that is surest."""
-        return self.dissectors[0].vantage
+    vantage: Vantage
+    """Whose view it is."""
+    sure: Mapping[str, int]
+    """How sure each dissector is of the source's head, in percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ class Origin:
     """What the head of a source tells of whose it is."""
 
     dissectors: tuple[Dissector, ...]
+    sure: Mapping[str, int]
+    vantage: Vantage
     domain: int | None
     names: Mapping[int, str]
     label: str
@@ -151,12 +154,13 @@ def _interleaved(head: bytes) -> bool:
 def look(source: Source, forced: str | None = None) -> Origin:
     """Look at the head of a source; `forced` names the dissector that is to read it."""
     head = source.head()
-    chosen = tuple(choose(head, forced))
+    chosen = choose(head, forced)
     label, named, pid = _label(source.path)
     threads = frozenset(int(m[1]) for m in _THREAD.finditer(head))
-    if pid is not None and int(pid) not in threads and chosen[0].stream is None:
+    if pid is not None and int(pid) not in threads and chosen[0][0].stream is None:
         pid = None
-    of_one = chosen[0].vantage == "device" and not _TAGGED.search(head)
+    vantage = _vantage(chosen)
+    of_one = vantage == "device" and not _TAGGED.search(head)
     own = OWN_PATH.search(head) if of_one else None
     if pid is not None:
         label = label.removesuffix(pid).rstrip("-._") or label
@@ -164,9 +168,16 @@ def look(source: Source, forced: str | None = None) -> Origin:
     iso = _ISO.search(head)
     first = stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b""
     return Origin(
-        chosen, None if own is None else domain_of(own[0]), _names(head), label, named, threads, _interleaved(head),
+        tuple(one for one, _ in chosen), {one.name: percent for one, percent in chosen}, vantage,
+        None if own is None else domain_of(own[0]), _names(head), label, named, threads, _interleaved(head),
         frozenset((m[1], m[2]) for m in _DISK.finditer(head)), b"(inmigrate) new_state" in head, first, pid,
     )
+
+
+def _vantage(chosen: Sequence[tuple[Dissector, int]]) -> Vantage:
+    """Whose view a source is: where several voices are mixed, the first in order of those that are sure of it."""
+    sure = [one.vantage for one, percent in chosen if percent >= _SURE]
+    return min(sure, key=VANTAGES.index, default=chosen[0][0].vantage)
 
 
 def _names(head: bytes) -> dict[int, str]:
@@ -199,7 +210,8 @@ def arrange(sources: Sequence[Source], forced: str | None = None) -> list[Readin
         names.append(_name(index, source, sources, origins, names) if free or known is None else known)
     order = _order(sources, origins, names)
     return [
-        Reading(sources[i], one.dissectors, names[i], one.named, one.interleaved, one.domain, one.names)
+        Reading(sources[i], one.dissectors, names[i], one.named, one.interleaved, one.domain, one.names,
+                one.vantage, one.sure)
         for i, one in ((i, origins[i]) for i in order)
     ]
 
@@ -213,7 +225,7 @@ def _order(sources: Sequence[Source], origins: Sequence[Origin], names: Sequence
         rotation, name = sources[index].rotation, names[index]
         first = index if rotation is None else blocks.setdefault((name, rotation.log), index)
         return (
-            VANTAGES.index(origins[index].dissectors[0].vantage), names.index(name),
+            VANTAGES.index(origins[index].vantage), names.index(name),
             origins[first].first if dated[name] else b"", first, 0 if rotation is None else rotation.position,
         )
 

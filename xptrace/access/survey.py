@@ -62,8 +62,8 @@ class Surveyed:
     @property
     def formats(self) -> list[tuple[str, int, int]]:
         """(dissector, how sure it is of the source's head in percent, records that it told), the surest first."""
-        head = self.reading.source.head()
-        return [(one.name, one.sniff(head), self.ledger.told[one.name]) for one in self.reading.dissectors]
+        sure = self.reading.sure
+        return [(one.name, sure[one.name], self.ledger.told[one.name]) for one in self.reading.dissectors]
 
     def row(self) -> dict[str, Any]:
         """The keys of a source, in order."""

@@ -255,7 +255,7 @@ class TestFilesAsTheyAreWritten:
     def test_a_file_is_known_by_its_first_bytes(self, order: Order) -> None:
         head = file_of([], 4, order)
         assert sniff(head) == 100
-        assert [one.name for one in choose(head)] == ["simpletrace"]
+        assert [one.name for one, _ in choose(head)] == ["simpletrace"]
         assert sniff(head[:15]) == sniff(b"cpu_in addr 0x10(w) value 18898\n") == sniff(b"") == 0
 
     def test_the_example_is_the_record_of_a_log_line(self) -> None:
