@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import pandas as pd
 
 from xptrace.access.decode import Decoder
-from xptrace.access.rows import Access, Message
+from xptrace.access.rows import Access, Entry, Message
 from xptrace.errors import XptraceError
 from xptrace.frames import schema
 from xptrace.frames.build import Columns
@@ -42,32 +42,42 @@ class Case:
     Columns, dtypes and units of every table are those of `xptrace.frames.schema`.
     """
 
-    def __init__(self, paths: Sequence[str], trace_events: Sequence[str] = ()) -> None:
-        """Open the recordings; raises XptraceError where one cannot be read."""
+    def __init__(
+        self, paths: Sequence[str], trace_events: Sequence[str] = (), *, dissector: str | None = None,
+        tsc_hz: float | None = None, clock_offsets: Mapping[str, int] | None = None,
+    ) -> None:
+        """Open the recordings, with the settings of `Decoder`; raises XptraceError where one cannot be read."""
         self.paths = tuple(map(str, paths))
-        self._trace_events = tuple(trace_events)
-        self._decoder = Decoder(self.paths, trace_events)
+        self._open = partial(Decoder, self.paths, tuple(trace_events), dissector=dissector, tsc_hz=tsc_hz,
+                             clock_offsets=clock_offsets)
+        self.decoder = self._open()
+        """What reads them; its ledgers are the account of what was read."""
 
     @cached_property
     def _tables(self) -> _Tables:
         accesses, messages = Columns(schema.ACCESSES), Columns(schema.MESSAGES)
         negotiations, accounts = Columns(schema.SUMMARY), Columns(schema.LEDGER)
         events = Columns(schema.EVENTS)
-        stories, interned = Stories(self._decoder.vms), Interned()
-        for entry in stories.watch(self._decoder.entries()):
+        stories, interned = Stories(self.decoder.vms), Interned()
+        for entry in stories.watch(self.decoder.entries()):
             if isinstance(entry, Access):
                 accesses.append(entry.row())
                 interned.add(entry)
             else:
                 (messages if isinstance(entry, Message) else events).append(entry.row())
-        told = complete(stories, self._decoder.vms.values())
+        told = complete(stories, self.decoder.vms.values())
         for story in told:
             negotiations.append(summary_row(story))
-        for ledger in self._decoder.ledgers:
+        for ledger in self.decoder.ledgers:
             for kind, size, lines in ledger.rows():
                 accounts.append({"source": ledger.source, "kind": kind, "bytes": size, "lines": lines})
         return _Tables(accesses.frame(), messages.frame(), events.frame(), negotiations.frame(), accounts.frame(),
                        interned, told)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every access, message and event (`xptrace.access.rows`), in the order of the recordings, read once more."""
+        self.decoder = self._again()
+        return self.decoder.entries()
 
     @property
     def accesses(self) -> pd.DataFrame:
@@ -157,7 +167,7 @@ class Case:
         from xptrace.replay.columns import replay
 
         start = self._start(profile, device)
-        judged = replay(start, self._tables.interned, self._decoder.vms)
+        judged = replay(start, self._tables.interned, self.decoder.vms)
         expected = pd.arrays.IntegerArray(judged.expected, ~judged.has_expected)
         agrees = pd.arrays.BooleanArray(judged.agrees == 1, judged.agrees < 0)
         return self.accesses.assign(expected=expected, agrees=agrees)
@@ -214,7 +224,7 @@ class Case:
     def _again(self) -> Decoder:
         if "-" in self.paths:
             raise XptraceError("standard input can be read only once: name a profile, or keep it in a file")
-        return Decoder(self.paths, self._trace_events)
+        return self._open()
 
     def _start(self, profile: str | None, device: Properties) -> Start:
         from xptrace.replay.device import described

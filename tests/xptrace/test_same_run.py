@@ -5,7 +5,7 @@ its qtest server logged what was asked of it. What a format cannot hold:
 
 - qtest tells ports and values, and nothing of PCI functions: as long as nobody reads a vendor id (in these runs the
   harness sets BARs up, and never does), config space and BARs are of no device that is known.
-- LTTng has no field for a `char`, so `cpu_in` and `cpu_out` tell no size; the calls of the device of the same access do,
+- LTTng has no field for a `char`, so `cpu_in` and `cpu_out` tell no size; the device calls of the same access do,
   except at BAR0, which takes single bytes of an access of any width.
 """
 

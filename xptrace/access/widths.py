@@ -20,8 +20,9 @@ _ALL_ONES: Final = {0xFF: 1, 0xFFFF: 2}
 _TEXT: Final = frozenset({*range(0x20, 0x7F), 0x09, 0x0A, 0x0D})
 """Characters of a guest's log. No product has such a number."""
 
-State = Literal["none", "rom", "magic", "version", "product", "build", "verdict", "unplugged"]
-"""The last step of the protocol that was seen; `rom`: firmware has made the ROM area writable."""
+State = Literal["none", "rom", "magic", "version", "product", "build", "verdict", "unplugged", "strange"]
+"""The last step of the protocol that was seen; `rom`: firmware has made the ROM area writable; `strange`: something has
+been done that no driver does, and so the order says nothing until the magic is read again."""
 
 
 class Widths:
@@ -29,8 +30,6 @@ class Widths:
 
     def __init__(self) -> None:
         self._state: State = "none"
-        self._accepted = False
-        """Whether a mask has been written: then one may be written again without a question, after resume."""
         self._logging = False
         """Whether the last write to port 0x12 was a character."""
 
@@ -39,57 +38,50 @@ class Widths:
         if value is None:
             return None  # a string access: its elements may be of any size
         if direction == "read":
-            return self._read(address, value)
-        if address == 0x10:
-            return self._write_10(value)
-        if address == 0x12:
-            return self._write_12(value)
-        if address in (0x11, 0x13):  # bytes of XenServer's protocol 2
-            return 1 if value <= 0xFF and self._state != "none" else None
-        return None
+            size, self._state = self._read(address, value)
+        elif address == 0x10:
+            size, self._state = self._write_10(value)
+        elif address == 0x12:
+            size, self._state = self._write_12(value)
+        elif address in (0x11, 0x13) and value <= 0xFF and self._state not in ("none", "strange"):
+            size = 1  # XenServer's protocol 2
+        else:
+            size, self._state = None, "strange"
+        return size
 
-    def _read(self, address: int, value: int) -> int | None:
-        if address == 0x10:
-            if value in (MAGIC, MAGIC_BLACKLISTED):
-                self._state = "verdict" if self._state == "build" else "magic"
-                return 2
-            if value == 1:
-                return 1  # the flags
-        elif address == 0x12 and value < 0xFF:
-            if self._state == "magic":
-                self._state = "version"
-            return 1
-        return _ALL_ONES.get(value) if address in range(0x10, 0x14) else None
+    def _read(self, address: int, value: int) -> tuple[int | None, State]:
+        """The size of a read, and the state after it."""
+        if address == 0x10 and value in (MAGIC, MAGIC_BLACKLISTED):
+            return 2, "verdict" if self._state == "build" else "magic"
+        if address == 0x12 and value < 0xFF:
+            after: State = "version" if value else "verdict"  # version 0 of the protocol has nothing between
+            return 1, after if self._state == "magic" else self._state
+        if address == 0x10 and value == 1:
+            return 1, "strange"  # the flags, which no driver reads
+        return _ALL_ONES.get(value), "strange"
 
-    def _write_10(self, value: int) -> int | None:
+    def _write_10(self, value: int) -> tuple[int | None, State]:
+        """The size of a write of build, mask or flags, and the state after it."""
         state = self._state
         if state == "product":
-            self._state = "build"
-            return 4
+            return 4, "build"
         if value > 0xFFFF:
-            return 4
-        if state == "rom" and value == 1:  # the second half of what firmware does
-            self._state = "none"
-            return 1
-        asked = state in ("magic", "version", "verdict")
-        if asked or (0 < value <= ALL_UNPLUG_BITS and self._accepted):
-            if value > ALL_UNPLUG_BITS:
-                return None
-            self._state, self._accepted = "unplugged", True
-            return 2
-        if value == 0:
-            self._state = "rom"
-            return 1
-        return None
+            return 4, "strange"
+        if (state in ("magic", "version", "verdict", "unplugged") and 0 < value <= ALL_UNPLUG_BITS) or (
+            state == "verdict" and value == 0
+        ):
+            return 2, "unplugged"  # also where it is repeated without a question, after resume
+        if value == 0 and state in ("none", "rom", "unplugged"):
+            return 1, "rom"
+        if value == 1 and state == "rom":
+            return 1, "none"
+        return None, "strange"
 
-    def _write_12(self, value: int) -> int | None:
+    def _write_12(self, value: int) -> tuple[int | None, State]:
+        """The size of a write of the product or of a character, and the state after it."""
         if value > 0xFFFF:
-            return 4
+            return 4, "strange"
         if self._state == "version" and value not in _TEXT:
-            self._state = "product"
-            return 2
-        if value in _TEXT or (self._logging and value <= 0xFF):
-            self._logging = True
-            return 1
-        self._logging = False
-        return None
+            return 2, "product"
+        self._logging = value in _TEXT or (self._logging and 0x80 <= value <= 0xFF)
+        return (1, self._state) if self._logging else (None, "strange")

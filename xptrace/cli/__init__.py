@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "state": "what the device held at one instant, or interval by interval",
     "whatif": "the same guest on another device: who binds, who unplugs",
     "correlate": "several recordings of the same accesses: what is the same, how their clocks stand",
+    "export": "the recording in the format of somebody else's tool",
     "info": "what each file is, which VMs and clocks it holds, from when to when",
     "dissectors": "every format that can be read, each with a real line of it",
     "new-dissector": "the skeleton of a dissector of your own",

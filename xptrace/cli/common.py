@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from dissectors import broken
 from dissectors.clock import CLOCKS
@@ -16,6 +17,9 @@ from xptrace.intake import content
 from xptrace.intake.ledger import Ledger
 from xptrace.intake.source import Source
 from xptrace.views.escape import printable
+
+if TYPE_CHECKING:
+    from xptrace.case import Case
 
 
 def add_inputs(command: argparse.ArgumentParser) -> None:
@@ -55,6 +59,14 @@ def decoder(arguments: argparse.Namespace, files: Sequence[str] | None = None) -
     """A decoder of the FILE arguments, or of some of them, with the settings that the arguments give."""
     return Decoder(arguments.files if files is None else files, arguments.trace_events, dissector=arguments.source,
                    tsc_hz=arguments.tsc_hz, clock_offsets=dict(arguments.clock_offset))
+
+
+def case(arguments: argparse.Namespace) -> Case:
+    """A case of the FILE arguments, with the same settings."""
+    from xptrace.case import Case
+
+    return Case(arguments.files, arguments.trace_events, dissector=arguments.source, tsc_hz=arguments.tsc_hz,
+                clock_offsets=dict(arguments.clock_offset))
 
 
 def colour(stream_is_output: bool) -> bool:

@@ -1,0 +1,51 @@
+"""The contract of an export: a case, written in the format of somebody else's tool.
+
+An export is declared once, in a module of its own that this room's table names, and writes bytes to a file that
+appears whole or not at all. What it is given is the case: `case.entries()` in order, `case.findings`, the tables::
+
+    EXPORT = Export("pcapng", "recorded traffic for Wireshark and scapy", ".pcapng", write)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Final
+
+from xptrace.errors import XptraceError
+
+if TYPE_CHECKING:
+    from xptrace.case import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One format: its name, what it is for, the suffix of its files, and how a case is written in it.
+
+    `binary` says that it is not for a terminal. `write` raises XptraceError where an optional package is missing.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    write: Callable[[Case, IO[bytes]], None]
+    binary: bool = True
+
+
+FORMATS: Final[dict[str, str]] = {}
+"""The module that declares each format, by its name."""
+
+
+def exporter(name: str) -> Export:
+    """The export of that name; raises XptraceError where there is none."""
+    module = FORMATS.get(name)
+    if module is None:
+        raise XptraceError(f"no format {name!r}; there are: {', '.join(FORMATS)}")
+    found: Export = import_module(module).EXPORT
+    return found
+
+
+def missing(package: str, extra: str) -> XptraceError:
+    """The error that says what to install."""
+    return XptraceError(f"this needs {package}: pip install 'xptrace[{extra}]'")
