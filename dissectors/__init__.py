@@ -99,6 +99,7 @@ _OURS: Final = (
     "dissectors.qemu.textlog", "dissectors.qemu.simpletrace", "dissectors.qemu.lttng", "dissectors.qemu.ctf",
     "dissectors.qemu.traditional", "dissectors.qemu.qtest", "dissectors.qemu.qmp",
     "dissectors.linux.kvm", "dissectors.linux.strace", "dissectors.linux.tracedat", "dissectors.linux.perfdata",
+    "dissectors.xen.xentrace", "dissectors.xen.xenalyze",
     "dissectors.xen.console", "dissectors.xen.oxenstored", "dissectors.xen.xenstored", "dissectors.xen.xenstore_ls",
     "dissectors.xen.libxl", "dissectors.xen.xapi", "dissectors.linux.guest_kernel",
     "dissectors.linux.journal", "dissectors.paste",

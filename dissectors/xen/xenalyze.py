@@ -28,7 +28,7 @@ from dissectors import Dissector, Given
 from dissectors.clock import TSC
 from dissectors.record import Damage, Loss, Record
 from dissectors.vocabulary import PORT_ACCESS, READ, WRITE
-from dissectors.xen.xentrace import ASSUMED_HZ, MOST_PROCESSORS, RESERVED_DOMAIN
+from dissectors.xen.xentrace import MOST_PROCESSORS, RESERVED_DOMAIN, hertz
 from dissectors.xen.xentrace_block import PORTS, is_head
 
 NEEDLES: tuple[re.Pattern[bytes], ...] = (
@@ -72,7 +72,7 @@ class Text:
 
     def __init__(self, given: Given) -> None:
         self._source = given.source
-        self._hz = round(given.tsc_hz or 0) or ASSUMED_HZ
+        self._hz = hertz(given)
         self._tsc: dict[int, int] = {}
         """The last time stamp of each processor."""
         self._running: dict[int, int] = {}

@@ -45,6 +45,7 @@ from dissectors.xen.xentrace_block import (
 ASSUMED_HZ: Final = 2_400_000_000
 """The frequency of the time stamp counter where nobody gives it, as xenalyze assumes."""
 
+FASTEST_HZ: Final = 10**12
 RESERVED_DOMAIN: Final = 0x7FF0
 """DOMID_FIRST_RESERVED: this domain and all above (the idle one, Xen itself) are no guests."""
 
@@ -155,6 +156,11 @@ class _Span:
     """Whether the record that opens the window is in the block, before `begin`."""
 
 
+def hertz(given: Given) -> int:
+    """The frequency of the time stamp counter: the given one if there can be such, else the assumed one."""
+    return round(given.tsc_hz) if given.tsc_hz is not None and 1 <= given.tsc_hz < FASTEST_HZ else ASSUMED_HZ
+
+
 # -- from first to last
 
 
@@ -163,7 +169,7 @@ class XenTrace:
 
     def __init__(self, given: Given) -> None:
         self._source = given.source
-        self._hz = round(given.tsc_hz or 0) or ASSUMED_HZ
+        self._hz = hertz(given)
         self._window: _Window | None = None
         self._block_bytes = BLOCK
         self._processors: dict[int, _Processor] = {}
@@ -233,57 +239,38 @@ class XenTrace:
         held.at += 4 * stop
 
     def _read_spans(self, block: Block, spans: list[_Span], held: _Held) -> Iterator[Record | Damage | Loss]:
-        """Read what is told in each window, by what its processor told before."""
-        import numpy as np
-
-        bounds = np.searchsorted(block.starts, [at for span in spans for at in (span.begin, span.end)])
-        timed, running, switches, told = (
-            np.searchsorted(indices, bounds).tolist()
-            for indices in (block.timed, block.running, block.switches, block.told)
-        )
-        before = [
-            np.searchsorted(indices, block.told, "right").tolist()
-            for indices in (block.timed, block.running, block.switches)
-        ]
-        for at, span in enumerate(spans):
-            first, last = 2 * at, 2 * at + 1
+        """Read what is told in each window."""
+        bounds = block.starts.searchsorted([at for span in spans for at in (span.begin, span.end)]).tolist()
+        for span, first, last in zip(spans, bounds[::2], bounds[1::2], strict=True):
             processor = self._processors.setdefault(span.window.cpu, _Processor())
             if span.opens:
                 processor.opened = True
                 self._order.opens(span.window.cpu)
-            states, scheduled = running[first], switches[first]
-            again = None
-            if timed[first] < timed[last] and processor.opened:
+            begin, stamp = first, block.first(block.timed, first, last)
+            if stamp is not None and processor.opened:
                 processor.opened = False
-                index = block.timed.item(timed[first])
-                again = index if block.tsc(index) < (processor.tsc or 0) else None
-            for number in [*range(told[first], told[last]), None]:
-                index = block.told.item(number) if number is not None else len(block.starts)
-                if again is not None and index >= again:  # time goes back: another recording begins
+                if block.tsc(stamp) < (processor.tsc or 0):  # another recording begins
+                    yield from self._read_records(block, first, stamp, processor, held)
                     yield from self._order.all()
                     self._processors = {span.window.cpu: (processor := _Processor())}
-                    states, scheduled = np.searchsorted(block.running, again), np.searchsorted(block.switches, again)
-                    again = None
-                if number is None:
-                    break
-                stamp, state, switch = (places[number] for places in before)
-                tsc = block.tsc(block.timed.item(stamp - 1)) if stamp > timed[first] else processor.tsc
-                runs = processor.running
-                if state > states:
-                    known = processor.scheduled or switch > scheduled
-                    runs = _running(block, block.running.item(state - 1), scheduled=known)
-                found = self._tell(block, index, held, tsc, runs)
-                if isinstance(found, Damage):
-                    yield found
-                else:
-                    self._order.hold(found, tsc)
-            processor.scheduled = processor.scheduled or switches[last] > scheduled
-            if running[last] > states:
-                index = block.running.item(running[last] - 1)
-                processor.running = _running(block, index, scheduled=processor.scheduled)
-            if timed[first] < timed[last]:
-                processor.tsc = block.tsc(block.timed.item(timed[last] - 1))
-                self._order.latest = max(self._order.latest, processor.tsc)
+                    begin = stamp
+            yield from self._read_records(block, begin, last, processor, held)
+
+    def _read_records(
+        self, block: Block, first: int, last: int, processor: _Processor, held: _Held
+    ) -> Iterator[Damage]:
+        """Read what is told by the records of a processor from one index up to another, and what is known behind."""
+        begin, end = block.told.searchsorted((first, last))
+        for index in block.told[begin:end].tolist():
+            tsc, runs = _known(block, first, index, processor)
+            found = self._tell(block, index, held, tsc, runs)
+            if isinstance(found, Damage):
+                yield found
+            else:
+                self._order.hold(found, tsc)
+        processor.tsc, processor.running = _known(block, first, last - 1, processor)
+        processor.scheduled = processor.scheduled or block.last(block.switches, first, last - 1) is not None
+        self._order.latest = max(self._order.latest, -1 if processor.tsc is None else processor.tsc)
 
     def _tell(
         self, block: Block, index: int, held: _Held, tsc: int | None, runs: int | None
@@ -357,6 +344,16 @@ class XenTrace:
             self._window = None
         self.records += 1
         return Damage(self._source, begin, held.offset - begin, self.records, reason)
+
+
+def _known(block: Block, first: int, index: int, processor: _Processor) -> tuple[int | None, int | None]:
+    """The time, and what runs, at a record: by the records from `first` up to it, else by those before."""
+    stamp, state = block.last(block.timed, first, index), block.last(block.running, first, index)
+    tsc = processor.tsc if stamp is None else block.tsc(stamp)
+    if state is None:
+        return tsc, processor.running
+    scheduled = processor.scheduled or block.last(block.switches, first, state) is not None
+    return tsc, _running(block, state, scheduled=scheduled)
 
 
 def _running(block: Block, index: int, *, scheduled: bool) -> int | None:

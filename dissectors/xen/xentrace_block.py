@@ -97,6 +97,18 @@ class Block:
     told: Words
     """Indices of those that are handed on: accesses to the ports of interest, and losses."""
 
+    @staticmethod
+    def first(indices: Words, begin: int, end: int) -> int | None:
+        """The first of some indices from `begin` on and before `end`, if any."""
+        at = int(indices.searchsorted(begin))
+        return indices.item(at) if at < len(indices) and indices.item(at) < end else None
+
+    @staticmethod
+    def last(indices: Words, begin: int, index: int) -> int | None:
+        """The last of some indices from `begin` on and up to `index`, if any."""
+        at = int(indices.searchsorted(index, "right")) - 1
+        return indices.item(at) if at >= 0 and indices.item(at) >= begin else None
+
     def tsc(self, index: int) -> int:
         """The time stamp of a record that has one."""
         start = self.starts.item(index)

@@ -1,4 +1,4 @@
-"""Sizes that a source does not record follow from the order of the steps, and are left open where it decides nothing."""
+"""Sizes that a source does not record follow from the order of the steps, and are left open where it says nothing."""
 
 from __future__ import annotations
 
@@ -107,6 +107,14 @@ def test_some_values_have_one_size_only(text: str, size: int) -> None:
     assert inferred(steps_of(text)) == [size]
 
 
+def test_other_ports_are_not_asked_about_and_do_not_disturb_the_order() -> None:
+    steps = steps_of(LINUX)
+    widths = Widths()
+    for step in steps:
+        assert inferred(steps_of("w8 f 3; r32 cfc 15853; w16 14 3"), widths) == [None] * 3
+        assert inferred([step], widths) == [step[2]]
+
+
 def test_after_something_that_no_driver_does_the_order_says_nothing_until_the_magic_is_read() -> None:
     (before, strange, mask, again) = steps_of("r16 10 49d2; r8 10 1; w16 10 3; r16 10 49d2")
     assert inferred([before, strange, mask, again, mask]) == [2, 1, None, 2, 2]
@@ -152,7 +160,7 @@ def test_no_driver_of_the_models_is_misread(
         for access, answer in done.steps if access.space == "pio" and access.offset in range(0x10, 0x14)
     ]  # fmt: skip
     found = inferred(steps)
-    if when == "resume" and name in ("gplpv", "xenlinux"):  # nothing in this source goes before the mask
+    if steps and when == "resume" and name in ("gplpv", "xenlinux"):  # nothing in this source goes before the mask
         assert found.pop(0) == (1 if steps[0][3] == 0 else None)  # no mask at all looks like what firmware does
         steps = steps[1:]
     assert found == sizes(steps)

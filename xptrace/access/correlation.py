@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Final
 
+from dissectors.clock import DATES
 from xptrace.access.attribution import Vm
 from xptrace.access.rows import Access, Entry, Event, Message
 
@@ -39,9 +40,10 @@ class Sighting:
 
 @dataclass(slots=True)
 class View:
-    """One recording's sightings of one VM, in its order; `beyond` counts those that are not kept."""
+    """One recording's sightings of one boot of a VM, in its order; `beyond` counts those that are not kept."""
 
     vm: str
+    boot: int
     source: str
     sightings: list[Sighting] = field(default_factory=list)
     beyond: int = 0
@@ -94,6 +96,12 @@ class Correlation:
     matches: tuple[tuple[int, int], ...]
     line: Line | None
 
+    @property
+    def kinds(self) -> set[object]:
+        """The kinds of sightings that both recordings hold: what only one of them can see is no difference."""
+        one, other = ({sighting.key[0] for sighting in view.sightings} for view in (self.one, self.other))
+        return one & other
+
     def merged(self) -> Iterator[tuple[Sighting | None, Sighting | None]]:
         """The sightings of both in one order, those that are the same side by side."""
         at = behind = 0
@@ -127,7 +135,7 @@ class Views:
     def __init__(self, vms: dict[str, Vm]) -> None:
         """`vms` tells which VM another recording's is; it may grow while the entries come in."""
         self._vms = vms
-        self._views: dict[tuple[str, str], View] = {}
+        self._views: dict[tuple[str, int, str], View] = {}
 
     def watch(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Hand the entries on, having taken what they tell."""
@@ -143,22 +151,22 @@ class Views:
         vm = self._vms.get(entry.vm)
         name = entry.vm if vm is None else vm.of or vm.name
         source = entry.records[0].source
-        view = self._views.setdefault((name, source), View(name, source))
+        view = self._views.setdefault((name, entry.boot, source), View(name, entry.boot, source))
         if len(view.sightings) < MOST:
             view.sightings.append(Sighting(key, entry.time_ns, entry.clock, entry))
         else:
             view.beyond += 1
 
     def correlations(self) -> list[Correlation]:
-        """Each VM's first recording beside each other one that saw any of the same.
+        """Of each boot of each VM, the first recording beside each other one that saw any of the same.
 
-        Two recordings that name no VM in common are taken for two of one VM if there are no others.
+        Two recordings that name no boot in common are taken for two of one if there are no others.
         """
-        by_vm: dict[str, list[View]] = {}
+        by_boot: dict[tuple[str, int], list[View]] = {}
         for view in self._views.values():
-            by_vm.setdefault(view.vm, []).append(view)
-        found = [correlate(views[0], other) for views in by_vm.values() for other in views[1:]]
-        if not any(len(views) > 1 for views in by_vm.values()) and len(self._views) == 2:
+            by_boot.setdefault((view.vm, view.boot), []).append(view)
+        found = [correlate(views[0], other) for views in by_boot.values() for other in views[1:]]
+        if not any(len(views) > 1 for views in by_boot.values()) and len(self._views) == 2:
             found = [correlate(*self._views.values())]
         return [one for one in found if one.matches]
 
@@ -191,11 +199,15 @@ def correlate(one: View, other: View) -> Correlation:
         for left_at, right_at in matches
         if (mine := one.sightings[left_at].time_ns) is not None
         and (theirs := other.sightings[right_at].time_ns) is not None
-    ]))
+    ], drifts=not {one.clock, other.clock} <= DATES))
 
 
-def _line(times: list[tuple[int, int]]) -> Line | None:
-    """The straight line of least squares through (one, other) times; computed about the first match, for precision."""
+def _line(times: list[tuple[int, int]], *, drifts: bool) -> Line | None:
+    """The straight line of least squares through (one, other) times; computed about the first match, for precision.
+
+    `drifts` says that the two may run at different rates: clocks of dates are kept by the same host, and often show
+    whole seconds only.
+    """
     if not times:
         return None
     origin = times[0][1]
@@ -204,7 +216,7 @@ def _line(times: list[tuple[int, int]]) -> Line | None:
     middle, height = sum(passed) / len(times), sum(apart) / len(times)
     spread = sum((x - middle) ** 2 for x in passed)
     drift = None
-    if len(times) > 2 and max(passed) - min(passed) >= _SHORTEST_SPAN_NS:
+    if drifts and len(times) > 2 and max(passed) - min(passed) >= _SHORTEST_SPAN_NS:
         drift = sum((x - middle) * (y - height) for x, y in zip(passed, apart, strict=True)) / spread
     slope = drift or 0.0
     lift = height - slope * middle

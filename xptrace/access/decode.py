@@ -45,6 +45,7 @@ from xptrace.access.messages import Line, decode_text
 from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row, Way
 from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
+from xptrace.access.widths import Widths
 from xptrace.errors import XptraceError
 from xptrace.intake.expand import expand
 from xptrace.intake.ledger import Ledger
@@ -205,6 +206,8 @@ class _SourceDecoder:
         self._latch: dict[str, int] = {}
         self._run: tuple[int, str, int] | None = None
         """Domain, VM and boot of which it was last learnt that they are one."""
+        self._widths: dict[tuple[str, int], Widths] = {}
+        """Of each boot, the sizes that the order of the accesses tells where the records do not."""
         self._processes: dict[int, int] = {}
         """The device models' processes, numbered as they came."""
         self._started = 0
@@ -460,10 +463,14 @@ class _SourceDecoder:
                                      f"{record.event} tells of an access that no processor makes"))
             return
         yield from self._flush(vm)
+        inferred = record.derived
+        if size is None and record.event == PORT_ACCESS:
+            size = self._widths.setdefault((vm.name, vm.boot), Widths()).infer(direction, address, value)
+            inferred = inferred or size is not None
         kind = "pio" if record.event == PORT_ACCESS else "mmio"
         yield from self._assembled(vm, Assembled(
             direction, kind, address, size, value, 0, [record], count=record.integer("count") or 1,
-            vcpu=record.integer("cpu_index"), inferred=record.derived,
+            vcpu=record.integer("cpu_index"), inferred=inferred,
         ))
 
     def _heard(self, vm: Vm, record: Record) -> Iterator[Entry]:

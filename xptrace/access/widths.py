@@ -1,10 +1,13 @@
 """How wide an access of the fixed ports was, where the source does not record it: inferred from the order.
 
 Law: xen/docs/misc/hvm-emulated-unplug.pandoc for the order of the steps; arch/x86/xen/platform-pci-unplug.c of Linux,
-win-xenbus's src/xen/unplug.c, GPLPV's xenpci.c, the BSDs and rombios for what they do of it. xentrace shows the unplug
-of Linux so, in which port 0x10 is read as a word, port 0x12 as a byte, and then written word, long and word::
+win-xenbus's src/xen/unplug.c, GPLPV's xenpci.c, the BSDs and rombios for what they make of it. What Linux does is a
+read of a word and of a byte, writes of a word (the product) and a long (the build), a read and a write of a word (the
+mask). xentrace_format shows of these writes, two of which are the same but for their order::
 
-    IOPORT_READ 0x10 49d2, IOPORT_READ 0x12 1, IOPORT_WRITE 0x12 3, IOPORT_WRITE 0x10 1, ... IOPORT_WRITE 0x10 3
+    IOPORT_WRITE [ port = 0x0012, data = 0x00000003 ]
+    IOPORT_WRITE [ port = 0x0010, data = 0x00000001 ]
+    IOPORT_WRITE [ port = 0x0010, data = 0x00000003 ]
 
 What is said is inferred, and whoever uses it says so. What neither the order nor the value decides is not said.
 """
@@ -15,6 +18,7 @@ from typing import Final, Literal
 
 from dissectors.platform.registers import ALL_UNPLUG_BITS, MAGIC, MAGIC_BLACKLISTED, Direction
 
+_REGISTERS: Final = range(0x10, 0x14)
 _ALL_ONES: Final = {0xFF: 1, 0xFFFF: 2}
 """What a read gives that no register answers, by its width. All 32 ones may be of any width: so nobody's port reads."""
 _TEXT: Final = frozenset({*range(0x20, 0x7F), 0x09, 0x0A, 0x0D})
@@ -35,15 +39,15 @@ class Widths:
 
     def infer(self, direction: Direction, address: int, value: int | None) -> int | None:
         """The size of this access in bytes, the next one of the VM; None where it is not decided."""
-        if value is None:
-            return None  # a string access: its elements may be of any size
+        if value is None or address not in _REGISTERS:
+            return None  # the elements of a string access may be of any size
         if direction == "read":
             size, self._state = self._read(address, value)
         elif address == 0x10:
             size, self._state = self._write_10(value)
         elif address == 0x12:
             size, self._state = self._write_12(value)
-        elif address in (0x11, 0x13) and value <= 0xFF and self._state not in ("none", "strange"):
+        elif value <= 0xFF and self._state not in ("none", "strange"):
             size = 1  # XenServer's protocol 2
         else:
             size, self._state = None, "strange"

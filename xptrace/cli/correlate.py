@@ -6,6 +6,7 @@ import argparse
 from collections import deque
 from collections.abc import Iterator
 
+from dissectors.xen.xentrace import ASSUMED_HZ
 from xptrace.access.correlation import Correlation, Views
 from xptrace.cli import common
 from xptrace.exports import lines
@@ -38,6 +39,7 @@ def _lines(found: list[Correlation], arguments: argparse.Namespace) -> Iterator[
         return
     colour = common.colour(arguments.output is None)
     for one in found:
-        yield from correlation_lines(one, matches=not arguments.summary, colour=colour)
+        yield from correlation_lines(one, matches=not arguments.summary, colour=colour,
+                                     tsc_hz=arguments.tsc_hz or ASSUMED_HZ)
     if not found:
         yield "no two of these recordings saw the same access of the same VM"

@@ -5,36 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dissectors.clock import TSC
+from dissectors.platform.registers import LOG_REGISTERS
+from dissectors.xen.xentrace import ASSUMED_HZ
 from xptrace.access.correlation import Correlation, Line, Sighting
 from xptrace.access.rows import Access
 from xptrace.views import moment
 from xptrace.views.escape import paint, printable
 
 
-def correlation_lines(one: Correlation, *, matches: bool = True, colour: bool = False) -> Iterator[str]:
-    """The lines that tell of a correlation: the relation first, then each sighting in order."""
-    yield paint(colour, "1", f"{printable(one.one.vm)}: {printable(one.one.source)} and {printable(one.other.source)}")
+def correlation_lines(
+    one: Correlation, *, matches: bool = True, colour: bool = False, tsc_hz: float = ASSUMED_HZ
+) -> Iterator[str]:
+    """The lines that tell of a correlation: the relation first, then each sighting in order.
+
+    `tsc_hz` is the frequency by which counts of the time stamp counter were made times. Characters of the log that only
+    one of the recordings holds are counted, not shown.
+    """
+    sources = f"{printable(one.one.source)} and {printable(one.other.source)}"
+    yield paint(colour, "1", f"{printable(one.one.vm)}#{one.one.boot}: {sources}")
     yield (f"  the same: {len(one.matches)} of {len(one.one.sightings)} in the first, "
            f"of {len(one.other.sightings)} in the second")
     for view in (one.one, one.other):
         if view.beyond:
             yield f"  not compared: {view.beyond} more in {printable(view.source)}"
     yield f"  clocks: {_relation(one)}"
+    if one.other.clock == TSC and one.line is not None and one.line.drift is not None:
+        yield f"  so the counter runs at {tsc_hz / (1 + one.line.drift):.0f} Hz (--tsc-hz), not at {tsc_hz:.0f}"
     if not matches:
         return
+    kinds, characters = one.kinds, 0
     for mine, theirs in one.merged():
         told = mine or theirs
-        if told is not None:
+        if told is None or told.key[0] not in kinds:
+            continue
+        if (mine is None or theirs is None) and isinstance(told.entry, Access) and told.entry.register in LOG_REGISTERS:
+            characters += 1
+        else:
             yield f"  {_time(one, mine, theirs)}  {_apart(one, mine, theirs):<24}  {_said(told)}"
+    if characters:
+        yield f"  not shown: {characters} log characters that only one of them holds"
 
 
 def _relation(one: Correlation) -> str:
     line = one.line
     if line is None:
         return "no match has a time in both; order only"
-    drift = "drift unknown (too few matches, or too close)" if line.drift is None else (
-        f"drift {line.drift * 1e6:+.3f} ppm"
-    )
+    drift = "no drift solved (it takes three matches over a second, and a clock that may drift)"
+    if line.drift is not None:
+        drift = f"drift {line.drift * 1e6:+.3f} ppm"
     return (
         f"{one.other.clock} + {moment.plain(line.offset_ns)} s = {one.one.clock} at the first match, {drift}; "
         f"residual median {moment.duration(line.median_ns)}, worst {moment.duration(line.worst_ns)}"
@@ -87,7 +106,7 @@ def rows(one: Correlation, *, matches: bool = True) -> Iterator[dict[str, Any]]:
     """The relation as one object, then one a sighting: time on the first's clock, residual, the places in both."""
     line = one.line
     yield {
-        "kind": "correlation", "vm": one.one.vm, "one": one.one.source, "other": one.other.source,
+        "kind": "correlation", "vm": one.one.vm, "boot": one.one.boot, "one": one.one.source, "other": one.other.source,
         "one_clock": one.one.clock, "other_clock": one.other.clock, "matches": len(one.matches),
         "one_sightings": len(one.one.sightings) + one.one.beyond,
         "other_sightings": len(one.other.sightings) + one.other.beyond,
@@ -100,7 +119,8 @@ def rows(one: Correlation, *, matches: bool = True) -> Iterator[dict[str, Any]]:
         if told is None:
             continue
         yield {
-            "kind": "sighting", "vm": one.one.vm, "time_ns": _on_one_clock(one, mine, theirs), "clock": one.one.clock,
+            "kind": "sighting", "vm": one.one.vm, "boot": one.one.boot,
+            "time_ns": _on_one_clock(one, mine, theirs), "clock": one.one.clock,
             "residual_ns": _residual(line, mine, theirs) if mine and theirs else None, "said": _said(told),
             "one": _place(mine), "other": _place(theirs),
         }

@@ -215,6 +215,16 @@ def test_the_time_is_that_of_the_last_record_of_the_processor_that_has_one() -> 
     assert [one.time_ns for one in accesses(read(data, tsc_hz=1.2e9))] == [2000, 2000, 4000]
 
 
+@pytest.mark.parametrize("tsc_hz", [None, 0.0, -1.0, float("nan"), float("inf")])
+def test_a_frequency_that_cannot_be_is_not_believed(tsc_hz: float | None) -> None:
+    assert one_access_at(2400, tsc_hz) == 1000
+
+
+def one_access_at(tsc: int, tsc_hz: float | None) -> int | None:
+    (found,) = accesses(read(window(0, record(EXIT, 1, 1, 1, tsc=tsc), ACCESS), tsc_hz=tsc_hz))
+    return found.time_ns
+
+
 def test_a_trace_without_any_time_keeps_the_order_of_the_file() -> None:
     found = accesses(read(window(3, record(IO_WRITE, 0x10, 1)) + window(1, record(IO_WRITE, 0x10, 2))))
     assert [(one.values["val"], one.time_ns, one.clock) for one in found] == [(1, None, None), (2, None, None)]
