@@ -20,5 +20,5 @@ def test_a_notebook_runs(path: Path) -> None:
 
 def test_there_are_notebooks() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
-        "01_first_look", "02_negotiation_timelines", "03_conformance", "05_incident_forensics",
+        "01_first_look", "02_negotiation_timelines", "03_conformance", "04_cross_source", "05_incident_forensics",
     ]

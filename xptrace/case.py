@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import pandas as pd
 
+from xptrace.access.correlation import Correlation, Views
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Access, Entry, Message
+from xptrace.access.survey import Survey
 from xptrace.errors import XptraceError
 from xptrace.frames import schema
 from xptrace.frames.build import Columns
@@ -32,6 +34,8 @@ class _Tables(NamedTuple):
     events: pd.DataFrame
     summary: pd.DataFrame
     ledger: pd.DataFrame
+    sources: pd.DataFrame
+    correlations: list[Correlation]
     interned: Interned
     stories: list[Story]
 
@@ -59,7 +63,8 @@ class Case:
         negotiations, accounts = Columns(schema.SUMMARY), Columns(schema.LEDGER)
         events = Columns(schema.EVENTS)
         stories, interned = Stories(self.decoder.vms), Interned()
-        for entry in stories.watch(self.decoder.entries()):
+        views, survey, sources = Views(self.decoder.vms), Survey(self.decoder), Columns(schema.SOURCES)
+        for entry in survey.watch(views.watch(stories.watch(self.decoder.entries()))):
             if isinstance(entry, Access):
                 accesses.append(entry.row())
                 interned.add(entry)
@@ -71,8 +76,10 @@ class Case:
         for ledger in self.decoder.ledgers:
             for kind, size, lines in ledger.rows():
                 accounts.append({"source": ledger.source, "kind": kind, "bytes": size, "lines": lines})
+        for surveyed in survey.sources:
+            sources.append(surveyed.summary())
         return _Tables(accesses.frame(), messages.frame(), events.frame(), negotiations.frame(), accounts.frame(),
-                       interned, told)
+                       sources.frame(), views.correlations(), interned, told)
 
     def entries(self) -> Iterator[Entry]:
         """Every access, message and event (`xptrace.access.rows`), in the order of the recordings, read once more."""
@@ -117,6 +124,32 @@ class Case:
     def ledger(self) -> pd.DataFrame:
         """The account of every byte and line read."""
         return self._tables.ledger
+
+    @property
+    def sources(self) -> pd.DataFrame:
+        """One row a recording: what it is, whose view, which VMs and boots, its clock and the times by it."""
+        return self._tables.sources
+
+    @cached_property
+    def correlations(self) -> pd.DataFrame:
+        """One row a pair of recordings of one boot that saw the same: how many matches, how their clocks stand."""
+        from xptrace.views.correlation import relation_row
+
+        columns = Columns(schema.CORRELATIONS)
+        for one in self._tables.correlations:
+            columns.append(relation_row(one))
+        return columns.frame()
+
+    @cached_property
+    def sightings(self) -> pd.DataFrame:
+        """One row a thing that either recording of a pair saw, on one clock, with its place in both."""
+        from xptrace.views.correlation import sighting_rows
+
+        columns = Columns(schema.SIGHTINGS)
+        for one in self._tables.correlations:
+            for row in sighting_rows(one):
+                columns.append(row)
+        return columns.frame()
 
     @cached_property
     def findings(self) -> pd.DataFrame:

@@ -7,16 +7,20 @@ Law: what names a device model's log (libxl: ``qemu-dm-NAME.log[.N]``, libvirt: 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final, Literal, get_args
 
-from dissectors import Dissector, Vantage, choose
+from dissectors import Dissector, Given, Vantage, choose
+from dissectors.qemu.catalogue import Catalogue
+from dissectors.record import Record
+from dissectors.vocabulary import DOMAIN
 from xptrace.access.domains import OWN_PATH, domain_of, vm_name
 from xptrace.access.messages import Assembler
 from xptrace.access.spaces import Spaces
-from xptrace.intake.source import Source
+from xptrace.intake.scan import LONGEST_LINE, candidates, hits
+from xptrace.intake.source import Source, Window
 
 _NOISE = re.compile(r"(\.(gz|bz2|xz|zst|bin|log|txt|out|trace|\d{1,3}))+$|-\d{8}$")
 _NAMED = re.compile(r"^(?:qemu-dm|qemu-trace|guest)-(?P<name>.+?)(?:-dm)?$")
@@ -30,11 +34,6 @@ _DISK = re.compile(rb"xs_node_(?:vscanf|read) \S*backend/\w+/\d+/(\d+)/params (\
 _ISO = re.compile(rb"(?m)^(\d{4}-\d\d-\d\dT[\d:.]+Z) ")
 _TAGGED = re.compile(rb" qemu-dm-\d{1,5}\[")
 """A syslog daemon's file, in which several device models write."""
-_NAMING = re.compile(
-    rb"(?m)/local/domain/(?P<number>[1-9]\d{0,4})/name[ =]+\"?(?P<node>[\w.+-]{1,255})\"?\)?$"
-    rb"|^Waiting for domain (?P<name>[\w.+-]{1,255}) \(domid (?P<domid>\d{1,5})\) to die "
-)
-"""Who a domain is, as xenstore's logs and listings and xl's log say."""
 
 
 Beginning = Literal["process", "reset", "migration"]
@@ -151,9 +150,10 @@ def _interleaved(head: bytes) -> bool:
     return len(servers) > 1 and len(ours) > len(set(ours))
 
 
-def look(source: Source, forced: str | None = None) -> Origin:
+def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Origin:
     """Look at the head of a source; `forced` names the dissector that is to read it."""
     head = source.head()
+    given = Given(source.name, catalogue)
     chosen = choose(head, forced)
     label, named, pid = _label(source.path)
     threads = frozenset(int(m[1]) for m in _THREAD.finditer(head))
@@ -169,7 +169,8 @@ def look(source: Source, forced: str | None = None) -> Origin:
     first = stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b""
     return Origin(
         tuple(one for one, _ in chosen), {one.name: percent for one, percent in chosen}, vantage,
-        None if own is None else domain_of(own[0]), _names(head), label, named, threads, _interleaved(head),
+        None if own is None else domain_of(own[0]), _names(chosen, given, head), label, named, threads,
+        _interleaved(head),
         frozenset((m[1], m[2]) for m in _DISK.finditer(head)), b"(inmigrate) new_state" in head, first, pid,
     )
 
@@ -180,9 +181,26 @@ def _vantage(chosen: Sequence[tuple[Dissector, int]]) -> Vantage:
     return min(sure, key=VANTAGES.index, default=chosen[0][0].vantage)
 
 
-def _names(head: bytes) -> dict[int, str]:
-    return {int(found["number"] or found["domid"]): vm_name((found["node"] or found["name"]).decode())
-            for found in _NAMING.finditer(head)}
+def _names(chosen: Sequence[tuple[Dissector, int]], given: Given, head: bytes) -> dict[int, str]:
+    """Who the domains are that a source of xenstore or of the toolstack names in its head."""
+    found: dict[int, str] = {}
+    for one, _ in chosen:
+        if one.vantage in ("store", "toolstack"):
+            for record in _records(one, given, head):
+                if record.event == DOMAIN and record.domain is not None and record.text("name"):
+                    found.setdefault(record.domain, vm_name(record.text("name").decode("utf-8", "replace")))
+    return found
+
+
+def _records(one: Dissector, given: Given, head: bytes) -> Iterator[Record]:
+    """The records in the head of a source."""
+    if one.stream is not None:
+        yield from (read for read in one.stream(given).read([head]) if isinstance(read, Record))
+    elif one.lines is not None:
+        window, reader = Window(0, head), one.lines(given)
+        for start, end, number in candidates(window, hits(window, one.needles), 1):
+            line = head[start : min(end, start + LONGEST_LINE)].removesuffix(b"\n")
+            yield from (read for read in reader.read(line, start, number, end - start) if isinstance(read, Record))
 
 
 def site(source: Source) -> str:
@@ -191,14 +209,14 @@ def site(source: Source) -> str:
     return root if found else source.site
 
 
-def arrange(sources: Sequence[Source], forced: str | None = None) -> list[Reading]:
+def arrange(sources: Sequence[Source], catalogue: Catalogue, forced: str | None = None) -> list[Reading]:
     """The sources in the order to read them, and how: first the device models', VM by VM, then those of others.
 
     Sources of one VM are read by their first time stamp, where both have one. Two sources are one VM if their file
     names say so; or if both were written by a template with the process id, share a disk, and one of the two device
     models was the target of a migration.
     """
-    origins = [look(source, forced) for source in sources]
+    origins = [look(source, catalogue, forced) for source in sources]
     told: dict[tuple[str, int], str] = {}
     for source, origin in zip(sources, origins, strict=True):
         for domain, name in origin.names.items():

@@ -111,7 +111,7 @@ class Decoder:
 
     def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
         """The rows, and between them the events of each VM's life, back ends and functions."""
-        readings = arrange(self._sources, self._dissector)
+        readings = arrange(self._sources, self.catalogue, self._dissector)
         self.readings = list(readings)
         sites = {site(reading.source): Domains() for reading in readings}
         for reading in readings:

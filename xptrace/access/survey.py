@@ -65,6 +65,17 @@ class Surveyed:
         sure = self.reading.sure
         return [(one.name, sure[one.name], self.ledger.told[one.name]) for one in self.reading.dissectors]
 
+    def summary(self) -> dict[str, Any]:
+        """The keys of a source as a table has them: one clock, that of most of its times."""
+        clock, span = max(self.holding.spans.items(), key=lambda entry: entry[1].entries, default=(None, None))
+        return {
+            "source": self.ledger.source, "sha256": self.reading.source.sha256(), "vantage": self.reading.vantage,
+            "formats": [name for name, _, told in self.formats if told],
+            "vms": [f"{vm}#{boot}" for vm, boot in self.holding.boots], "clock": clock,
+            "first_ns": span.first_ns if span else None, "last_ns": span.last_ns if span else None,
+            "entries": span.entries if span else 0,
+        }
+
     def row(self) -> dict[str, Any]:
         """The keys of a source, in order."""
         return {

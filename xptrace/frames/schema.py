@@ -157,6 +157,46 @@ PREDICTIONS: Final[Mapping[str, tuple[str, str]]] = {
     **EVIDENCE,
 }
 
+SOURCES: Final[Mapping[str, tuple[str, str]]] = {
+    "source": ("string", "the recording"),
+    "sha256": ("string", "digest of its bytes as they lie there; missing of what can be read once only"),
+    "vantage": ("category", "whose view it is: device, host, store, toolstack or guest"),
+    "formats": ("object", "dissectors that told anything of it, a list"),
+    "vms": ("object", "VM#boot of all that is told in it, a list"),
+    "clock": ("category", "the clock of most of its times"),
+    "first_ns": ("Int64", "the first time by that clock"),
+    "last_ns": ("Int64", "the last"),
+    "entries": ("Int64", "accesses, messages and events that have a time by it"),
+}
+
+CORRELATIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "vm": ("category", "the VM's name"),
+    "boot": ("Int64", "epoch of the VM, from 1"),
+    "one": ("category", "the first recording"),
+    "other": ("category", "the other recording"),
+    "one_clock": ("category", "the clock of the first"),
+    "other_clock": ("category", "the clock of the other"),
+    "matches": ("Int64", "sightings that both hold"),
+    "one_sightings": ("Int64", "sightings of the first"),
+    "other_sightings": ("Int64", "sightings of the other"),
+    "origin_ns": ("Int64", "time of the first match by the other's clock"),
+    "offset_ns": ("Int64", "what to add there to have the time by the first's clock; missing where no match has both"),
+    "drift": ("Float64", "by how much of itself the first's clock runs faster; missing where it was not solved"),
+    "residual_median_ns": ("Int64", "median distance of a match from that line, without its sign"),
+    "residual_worst_ns": ("Int64", "largest distance"),
+}
+
+SIGHTINGS: Final[Mapping[str, tuple[str, str]]] = {
+    "vm": ("category", "the VM's name"),
+    "boot": ("Int64", "epoch of the VM, from 1"),
+    "time_ns": ("Int64", "nanoseconds by `clock`, which is the first recording's; solved where only the other saw it"),
+    "clock": ("category", "the clock of the first recording"),
+    "residual_ns": ("Int64", "what the two times differ by, the solved relation of the clocks taken into account"),
+    "said": ("string", "the access or event in words"),
+    "one": ("object", "its place and time in the first recording; missing where that did not see it"),
+    "other": ("object", "its place and time in the other"),
+}
+
 LEDGER: Final[Mapping[str, tuple[str, str]]] = {
     "source": ("string", "the recording"),
     "kind": ("category", "decoded, other, damaged, lost; read is their sum"),

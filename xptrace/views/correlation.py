@@ -103,10 +103,17 @@ def _said(sighting: Sighting) -> str:
 
 
 def rows(one: Correlation, *, matches: bool = True) -> Iterator[dict[str, Any]]:
-    """The relation as one object, then one a sighting: time on the first's clock, residual, the places in both."""
+    """The relation as one object, then one a sighting."""
+    yield {"kind": "correlation", **relation_row(one)}
+    for row in sighting_rows(one) if matches else ():
+        yield {"kind": "sighting", **row}
+
+
+def relation_row(one: Correlation) -> dict[str, Any]:
+    """The keys of a relation, in order: how many matches, how the clocks stand."""
     line = one.line
-    yield {
-        "kind": "correlation", "vm": one.one.vm, "boot": one.one.boot, "one": one.one.source, "other": one.other.source,
+    return {
+        "vm": one.one.vm, "boot": one.one.boot, "one": one.one.source, "other": one.other.source,
         "one_clock": one.one.clock, "other_clock": one.other.clock, "matches": len(one.matches),
         "one_sightings": len(one.one.sightings) + one.one.beyond,
         "other_sightings": len(one.other.sightings) + one.other.beyond,
@@ -114,15 +121,18 @@ def rows(one: Correlation, *, matches: bool = True) -> Iterator[dict[str, Any]]:
         "drift": line.drift if line else None, "residual_median_ns": line.median_ns if line else None,
         "residual_worst_ns": line.worst_ns if line else None,
     }
-    for mine, theirs in one.merged() if matches else ():
+
+
+def sighting_rows(one: Correlation) -> Iterator[dict[str, Any]]:
+    """The keys of each sighting, in order: the time on the first's clock, the residual, the places in both."""
+    for mine, theirs in one.merged():
         told = mine or theirs
         if told is None:
             continue
         yield {
-            "kind": "sighting", "vm": one.one.vm, "boot": one.one.boot,
-            "time_ns": _on_one_clock(one, mine, theirs), "clock": one.one.clock,
-            "residual_ns": _residual(line, mine, theirs) if mine and theirs else None, "said": _said(told),
-            "one": _place(mine), "other": _place(theirs),
+            "vm": one.one.vm, "boot": one.one.boot, "time_ns": _on_one_clock(one, mine, theirs),
+            "clock": one.one.clock, "residual_ns": _residual(one.line, mine, theirs) if mine and theirs else None,
+            "said": _said(told), "one": _place(mine), "other": _place(theirs),
         }
 
 

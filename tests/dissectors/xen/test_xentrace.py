@@ -607,6 +607,23 @@ def test_records_behind_damage_in_a_window_are_read_again() -> None:
     assert (damage.offset, damage.length) == (12 + 9 * 12, 8)
 
 
+def test_a_record_does_not_reach_into_the_next_window() -> None:
+    broken = record(0x2220C, *[1] * 7)[:4]
+    found = read(window(0, ACCESS, broken) + window(1, ACCESS * 3))
+    assert len(accesses(found)) == 4
+    assert [(one.offset, one.length) for one in found if isinstance(one, Damage)] == [(24, 4)]
+
+
+@pytest.mark.parametrize(
+    ("run", "damaged_bytes"), [(7, [4 + 7 * 4 + 4 + 7 * 4 + 4]), (8, [4, 4 + 7 * 4 + 4])]
+)
+def test_eight_records_in_a_row_are_enough_to_go_on_behind_damage(run: int, damaged_bytes: list[int]) -> None:
+    short = record(0x81001)
+    found = read(window(0, ACCESS, bytes(4), short * run, bytes(4), short * 7, bytes(4), ACCESS * 8))
+    assert [one.length for one in found if isinstance(one, Damage)] == damaged_bytes
+    assert len(accesses(found)) == 9
+
+
 def test_a_window_that_is_shorter_than_it_says_loses_nothing() -> None:
     data = window(0, ACCESS * 3, size=400) + window(1, ACCESS * 2) + window(0, ACCESS)
     found = read(data)
