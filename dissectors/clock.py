@@ -25,6 +25,8 @@ XEN: Final = "xen"
 """The hypervisor's time since its own boot: xl dmesg."""
 TSC: Final = "tsc"
 """The time stamp counter of the host's processors, in nanoseconds at the frequency that was given or assumed."""
+XENALYZE: Final = "xenalyze"
+"""The same since the first count of the file, as xenalyze prints it at the frequency that it assumes."""
 UPTIME: Final = "uptime"
 """The guest kernel's time since its own boot: the guest's word."""
 GUEST: Final = "guest"
@@ -41,6 +43,7 @@ CLOCKS: Final[Mapping[str, str]] = {
     MONOTONIC: "the host's clock since its boot",
     XEN: "the hypervisor's clock since its boot",
     TSC: "the host's time stamp counter",
+    XENALYZE: "the host's time stamp counter since the trace began",
     UPTIME: "the guest kernel's clock since its boot",
     GUEST: "the guest's clock",
     TEST: "the test's clock",

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dissectors import Dissector, Given
-from dissectors.clock import TSC
+from dissectors.clock import TSC, XENALYZE
 from dissectors.record import Damage, Loss, Record
 from dissectors.vocabulary import PORT_ACCESS, READ, WRITE
 from dissectors.xen.xentrace import MOST_PROCESSORS, RESERVED_DOMAIN, hertz
@@ -105,7 +105,7 @@ class Text:
         runs = None
         if b"?" not in (found["domain"], found["vcpu"]) and int(found["domain"]):
             runs = int(found["domain"]) << 16 | int(found["vcpu"]) & 0xFFFF
-        return self._access(found, place, _DIRECTIONS[what], int(access["port"], 16), value, time_ns, runs)
+        return self._access(found, place, _DIRECTIONS[what], int(access["port"], 16), value, time_ns, runs, XENALYZE)
 
     def _formatted(self, found: re.Match[bytes], place: tuple[int, int, int]) -> Record | Damage | Loss | None:
         """What a line of xentrace_format says, and what is to be known of the lines behind it."""
@@ -120,7 +120,7 @@ class Text:
             direction = READ if what == b"IOPORT_READ" else WRITE
             time_ns = self._tsc[cpu] * 10**9 // self._hz if cpu in self._tsc else None
             return self._access(found, place, direction, int(access["port"], 16), value or None, time_ns,
-                                self._running.get(cpu))
+                                self._running.get(cpu), TSC)
         if what == b"lost_records":
             self._running.pop(cpu, None)
             lost = _LOST.match(rest)
@@ -146,7 +146,7 @@ class Text:
 
     def _access(
         self, found: re.Match[bytes], place: tuple[int, int, int], direction: int, port: int, value: int | None,
-        time_ns: int | None, runs: int | None,
+        time_ns: int | None, runs: int | None, clock: str,
     ) -> Record | None:  # fmt: skip
         """One access, if its port is of interest."""
         if not any(port in ports for ports in PORTS):
@@ -157,7 +157,7 @@ class Text:
                   "cpu_index": cpu_index}
         dated = time_ns is not None and time_ns < 1 << 63
         return Record(self._source, offset, length, number, PORT_ACCESS, values, found.string,
-                      time_ns if dated else None, TSC if dated else None, domain=domain,
+                      time_ns if dated else None, clock if dated else None, domain=domain,
                       recovered=found["number"] is not None)
 
     def _loss(self, place: tuple[int, int, int], count: int) -> Loss:

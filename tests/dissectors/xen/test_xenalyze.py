@@ -76,7 +76,7 @@ def one(text: bytes, tsc_hz: float | None = None) -> Record:
 def test_a_line_of_xenalyze_is_an_access(line: bytes, expected: tuple[Any, ...], time_ns: int) -> None:
     found = one(line)
     assert told(found) == expected
-    assert (found.time_ns, found.clock, found.raw, found.line) == (time_ns, "tsc", line, 1)
+    assert (found.time_ns, found.clock, found.raw, found.line) == (time_ns, "xenalyze", line, 1)
     assert (found.offset, found.length, found.recovered) == (0, len(line) + 1, False)
     assert found.values["size"] is None
     assert found.values["count"] == (None if expected[2] is None else 1)
