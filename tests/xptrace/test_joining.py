@@ -107,3 +107,37 @@ def test_a_domain_of_which_nobody_says_who_it_is_keeps_its_number(tmp_path: Path
     log = tmp_path / "xenstored-access.log"
     log.write_text("[20261123T03:17:31.038Z]  D7           write     device/vbd/768/state 4\n")
     assert boots(xptrace.open(log).events) == {("dom7", 1)}
+
+
+def test_what_the_device_model_tells_of_the_driver_is_told_as_its_word(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """XenServer's QEMU, as its library's own sample has the event: product 3, build 1. No access is recorded."""
+    case = xptrace.open(corpus / "public/qmp-events-xenserver.txt")
+    told = case.events[case.events.topic == "driver"]
+    assert list(told.said) == ["product 3, build 1"] * 2, "the event, and the answer to the query"
+    (driver,) = case.negotiations.driver
+    assert driver == "Linux, by the device model's word"
+    assert case.negotiations["product"].isna().all(), "no write of it is recorded"
+
+
+def test_the_toolstacks_requests_are_events_of_the_boot_that_they_are_made_to(tmp_path: Path) -> None:
+    """Composed: xl shutdown writes the node, and the guest empties it."""
+    log = tmp_path / "xenstored-access.log"
+    log.write_text(
+        "[20261123T03:17:29.038Z]  A24.9        write     /local/domain/2/name win10\n"
+        "[20261123T03:17:30.038Z]  A25          write     /local/domain/2/control/shutdown reboot\n"
+        "[20261123T03:17:31.038Z]  D2           write     control/shutdown \n"
+    )
+    life = xptrace.open(log).events.query("topic == 'life'")
+    assert list(zip(life.vm, life.subject, life.said, strict=True)) == [
+        ("win10", "toolstack", "asks for reboot"), ("win10", "toolstack", "the request is taken")]
+
+
+def test_who_holds_the_image_of_a_disk_is_an_event(tmp_path: Path) -> None:
+    """Composed from QEMU's hw/block/trace-events."""
+    log = tmp_path / "qemu-dm-win10.log"
+    log.write_text("xen_block_connect xen-disk d0p0\nxen_block_disconnect xen-disk d0p0\n")
+    events = xptrace.open(log).events
+    assert list(zip(events.topic, events.subject, events.said, strict=True)) == [
+        ("backend", "xen-disk d0p0", "holds its image"), ("backend", "xen-disk d0p0", "leaves its image")]

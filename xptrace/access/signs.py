@@ -45,6 +45,9 @@ _STATE_NODE: Final = re.compile(
 )
 _BACKEND_KINDS: Final = {"qdisk": "vbd", "vbd3": "vbd", "qnic": "vif"}
 
+_REQUEST: Final = "control/shutdown"
+"""The node by which the toolstack asks a guest to shut down, reboot or suspend; the guest empties it as it begins."""
+
 Sign = tuple[Topic, str, str, int | None]
 """(topic, subject, what is said, a number where there is one)."""
 
@@ -81,6 +84,9 @@ def _net_state(record: Record) -> Sign | None:
 def _node(record: Record) -> Sign | None:
     """A node of xenstore; a state of a PV device is told as such."""
     path, value = _text(record, "path"), _text(record, "value")
+    if path.endswith(_REQUEST):
+        said = f"asks for {value}" if value else "the request is taken"
+        return "life", "toolstack", said, None
     found = _STATE_NODE.search(path)
     state = state_of(value.strip()) if found else None
     if found is None or state is None:
@@ -88,6 +94,23 @@ def _node(record: Record) -> Sign | None:
     kind = _BACKEND_KINDS.get(found["kind"], found["kind"])
     topic: Topic = "frontend" if found["end"] == "device" else "backend"
     return topic, f"{kind}/{found['id']}", XENBUS_STATES[state], state
+
+
+def _image(said: str) -> Callable[[Record], Sign | None]:
+    """A back end of a disk opens or leaves its image: named by kind and number, which are no node of xenstore."""
+    return lambda record: (
+        "backend", f"{_text(record, 'type')} d{record.integer('disk')}p{record.integer('partition')}", said, None
+    )
+
+
+def _disk(said: str) -> Callable[[Record], Sign | None]:
+    """The same before QEMU 4.0, by the name of the image."""
+    return lambda record: ("backend", f"disk {_text(record, 'name')}", said, None)
+
+
+def _ring(said: str) -> Callable[[Record], Sign | None]:
+    """A back end of a NIC takes or leaves the guest's rings."""
+    return lambda record: ("backend", f"vif/{record.integer('dev')}", said, None)
 
 
 def _function(said: str) -> Callable[[Record], Sign | None]:
@@ -171,6 +194,11 @@ SIGNS: Final[dict[str, Callable[[Record], Sign | None]]] = {
     STORE_WRITE: _node, STORE_REMOVE: _node, STORE_NODE: _node,
     DOMAIN: _identity, DOMAIN_LIFE: _domain_life, QMP_EVENT: _qmp, DRIVER_INFO: _driver, GUEST_CRASH: _crash,
     DEVICE_START: _life("created"), DEVICE_LINE: _says("device model", "s"), GUEST_START: _says("guest's kernel", "s"),
+    "xen_block_realize": _image("begun"), "xen_block_connect": _image("holds its image"),
+    "xen_block_disconnect": _image("leaves its image"), "xen_block_unrealize": _image("gone"),
+    "xen_disk_connect": _disk("holds its image"), "xen_disk_disconnect": _disk("leaves its image"),
+    "xen_netdev_connect": _ring("takes the rings"),
+    "xen_netdev_disconnect": _ring("leaves the rings"),
     "xen_map_pcidev": _function("mapped"), "xen_unmap_pcidev": _function("unmapped"),
     "pci_update_mappings_add": _mapping("mapped"), "pci_update_mappings_del": _mapping("unmapped"),
     "xen_ioreq_server_create": _life("created"), "xen_ioreq_server_destroy": _life("destroyed"),

@@ -50,7 +50,8 @@ def claimed(story: Story) -> str | None:
     product = story.products[0].value if story.products else None
     build = story.builds[0].value if story.builds else None
     if product is None and not story.magics and story.mask is None:
-        return None
+        told = story.named
+        return None if told is None or told[0] is None else f"{describe_driver(*told)}, by the device model's word"
     if product is None and story.mask is not None and story.magics and not story.versions:
         return _NO_PRODUCT
     return describe_driver(product, build)

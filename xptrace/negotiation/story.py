@@ -202,6 +202,8 @@ class Story:
     bar1: list[Step] = field(default_factory=list)
     mappings: list[Mapping] = field(default_factory=list)
     functions: dict[int, Seen] = field(default_factory=dict)
+    named: tuple[int | None, int | None] | None = None
+    """Product and build as the device model told of them (XEN_PLATFORM_PV_DRIVER_INFO)."""
     first_log: Step | None = None
     """The first character for the log port."""
     evidence: set[Evidence] = field(default_factory=set)
@@ -448,6 +450,9 @@ def _event(story: Story, event: Event, at: Moment) -> None:
             _keep(story, "changes", story.changes, change)
             if story.changes[-1] is change:  # not beyond those that are kept
                 story.ends.setdefault((change.device, end), known).append(change)
+    elif event.topic == "driver":
+        record = event.records[0]
+        story.named = record.integer("product"), record.integer("build")
     elif event.topic == "function":
         story.evidence.add("hotplug")
         _keep(story, "hotplug", story.hotplug, event)
