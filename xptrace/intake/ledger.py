@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Final
 
 from dissectors.record import Damage, Loss, Record
 
+_MOST_STRETCHES: Final = 1 << 12
+"""Stretches that are remembered before those that are over are forgotten."""
 KEPT_NOTES: Final = 1000
 """Damage and loss are counted without limit; their places are kept up to this many."""
 
@@ -27,6 +30,33 @@ class Account:
 
 
 @dataclass(slots=True)
+class Stretches:
+    """Stretches of a source that have been counted: apart from each other, in order."""
+
+    _starts: list[int] = field(default_factory=list)
+    _ends: list[int] = field(default_factory=list)
+
+    def add(self, start: int, end: int) -> int:
+        """Take one more; returns how many of its bytes had not been counted."""
+        first = bisect_left(self._ends, start)
+        last = bisect_right(self._starts, end, first)
+        size = end - start
+        if first < last:
+            for known, until in zip(self._starts[first:last], self._ends[first:last], strict=True):
+                size -= max(0, min(end, until) - max(start, known))
+            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last] = [start]
+        self._ends[first:last] = [end]
+        return size
+
+    def forget_before(self, offset: int) -> None:
+        """No stretch that ends before this offset is asked for again."""
+        if len(self._ends) > _MOST_STRETCHES:
+            done = bisect_left(self._ends, offset)
+            del self._starts[:done], self._ends[:done]
+
+
+@dataclass(slots=True)
 class Ledger:
     """The account of one source. A line is counted once, whatever it holds."""
 
@@ -40,7 +70,7 @@ class Ledger:
     """How many records, damaged ones and losses each dissector has told of."""
     truncated: str | None = None
     """Why the end of the input could not be read."""
-    _settled: set[int] = field(default_factory=set)
+    _settled: Stretches = field(default_factory=Stretches)
 
     @property
     def other(self) -> Account:
@@ -61,15 +91,13 @@ class Ledger:
             self.notes.append(found)
 
     def _count(self, account: Account, what: Record | Damage | Loss) -> None:
-        if what.offset in self._settled:
-            return
-        self._settled.add(what.offset)
-        account.add(what.length)
+        size = self._settled.add(what.offset, what.offset + what.length)
+        if size:
+            account.add(size)
 
     def forget_before(self, offset: int) -> None:
-        """No line before this offset will be counted again: keep the memory of them no longer."""
-        if len(self._settled) > 1 << 16:
-            self._settled = {at for at in self._settled if at >= offset}
+        """Nothing before this offset will be counted again: keep the memory of it no longer."""
+        self._settled.forget_before(offset)
 
     def rows(self) -> Iterator[tuple[str, int, int]]:
         """(kind, bytes, lines), the kinds adding up to the last row."""
