@@ -21,7 +21,7 @@ from string import Formatter
 from time import gmtime, strftime
 from typing import Final, NamedTuple
 
-from dissectors.clock import SYSLOG, TRACE, WALL
+from dissectors.clock import LOCAL_YEARLESS, SYSLOG, TRACE, WALL
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import Conversion, EventDeclaration
 from dissectors.qemu.inverse import Value
@@ -313,7 +313,8 @@ FORMS: Final[Mapping[str, Form]] = {
              "{program}: ({thread}:main): ", optional=("{utc}{fraction}Z ", "[{guest}] ")),
         # SystemTap would cut each string at 512 bytes, which the text as a whole no longer shows
         Form("systemtap", (Range((4, 0)),), "qemu-trace-stap run", WALL, "{thread}@{nanoseconds} "),
-        Form("syslog-3164", (Range((2, 8)),), "syslog back end, rsyslog's traditional file format", SYSLOG,
+        Form("syslog-3164", (Range((2, 8)),), "syslog back end, rsyslog's traditional file format",
+             LOCAL_YEARLESS,
              "{day} {clock} {host} " + _TAG, text=_escaped),
         Form("syslog-5424", (Range((2, 8)),), "syslog back end, rsyslog's file format of RFC 5424", SYSLOG,
              _PRIORITY + "1 " + _UTC_OF_SYSLOG + " {host} {program} {thread} - -  ", text=_escaped),

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 def add_inputs(command: argparse.ArgumentParser) -> None:
     """FILE arguments, and those that say how to read them."""
-    command.add_argument("files", nargs="+", metavar="FILE", help="a recording, plain or compressed; - is stdin")
+    command.add_argument("files", nargs="+", metavar="FILE",
+                         help="a recording, a directory or an archive of them; - is stdin")
+    add_reading(command)
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """The arguments that say how to read, and where to write."""
     command.add_argument("--trace-events", action="append", default=[], metavar="FILE",
                          help="declarations of a private build, in QEMU's trace-events syntax")
     command.add_argument("--source", metavar="NAME", help="read every FILE as this format: xptrace dissectors")

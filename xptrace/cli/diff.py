@@ -20,10 +20,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.epilog = _EXIT_CODES
     command.add_argument("a", metavar="A", help="a recording, plain or compressed; - is stdin")
     command.add_argument("b", metavar="B", nargs="?", help="the other one; missing, another VM or boot of A")
-    command.add_argument("--trace-events", action="append", default=[], metavar="FILE",
-                         help="declarations of a private build, in QEMU's trace-events syntax")
-    command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
-    command.add_argument("--ledger", action="store_true", help="account for every byte read, on standard error")
+    common.add_reading(command)
     which = command.add_argument_group("what to compare", "by default, the first VM and boot with a negotiation")
     which.add_argument("--vm", metavar="NAME", help="this VM of A")
     which.add_argument("--boot", type=int, metavar="NUMBER", help="this boot of A, counted from 1")
@@ -51,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     difference = compare(a.steps, b.steps)
     common.write(_lines(difference, a, b, arguments), arguments.output)
     if not alone:  # one account of all that was read, and of each source once
+        decoders[0].readings.extend(decoders[1].readings)
         decoders[0].ledgers.extend(decoders[1].ledgers)
     common.close(decoders[0], full=arguments.ledger)
     return 0 if difference.same else 1
