@@ -141,3 +141,24 @@ def test_who_holds_the_image_of_a_disk_is_an_event(tmp_path: Path) -> None:
     events = xptrace.open(log).events
     assert list(zip(events.topic, events.subject, events.said, strict=True)) == [
         ("backend", "xen-disk d0p0", "holds its image"), ("backend", "xen-disk d0p0", "leaves its image")]
+
+
+@pytest.mark.slow
+def test_what_a_truncated_log_lost_the_hypervisor_saw(opened: Callable[..., Case]) -> None:
+    """reboot-twice: the log of boot 1 was overwritten, and its handshake is in xentrace alone, of domain 1."""
+    case = opened("reboot-twice", "qemu-trace-reboot-twice.log", "xl-reboot-twice.log", "xentrace.bin.xz")
+    assert boots(case.accesses) == {("reboot-twice", 1)}
+    first = case.negotiations.set_index("id").loc["reboot-twice#1"]
+    assert (first["code"], first["product"], first["build"], first["unplug_mask"]) == ("complete", 3, 1, 3)
+
+
+def test_two_witnesses_of_a_vm_without_a_device_models_log_stand_side_by_side(tmp_path: Path) -> None:
+    """Composed: one access, as xenalyze and as KVM's tracer would show it, of one VM by their files' names."""
+    by_kvm = "  CPU 0/KVM-1680    [001] ..... 12773.927701: kvm_pio: pio_read at 0x10 size 2 count 1 val 0x49d2\n"
+    for folder, text in (("a", " 217.407080536 x d1v0 io read port 10 val 49d2\n"), ("b", by_kvm)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "qemu-dm-dom1.log").write_text(text)
+    case = xptrace.open(tmp_path / "a/qemu-dm-dom1.log", tmp_path / "b/qemu-dm-dom1.log")
+    assert boots(case.accesses) == {("dom1", 1), ("dom1 (kvm)", 1)}
+    (relation,) = case.correlations.itertuples()
+    assert (relation.matches, relation.one_clock, relation.other_clock) == (1, "xenalyze", "trace")

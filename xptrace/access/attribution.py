@@ -49,7 +49,7 @@ class Vm:
     used: bool = False
     """Whether this boot has an access or a message already."""
     accessed: bool = False
-    """Whether any boot has an access."""
+    """Whether any boot has an access by its device model's own word."""
     created: bool = False
     thread: int | None = None
     proven: bool = False
@@ -60,7 +60,7 @@ class Vm:
     """Whether a further source of this VM has begun and told nothing yet."""
 
     witness: str | None = None
-    """The dissector by which somebody other than its device model tells of it, where that is all there is."""
+    """The dissector by which somebody other than its device model tells of its accesses."""
     of: str | None = None
     """The VM whose accesses these are too, where its device model tells of them as well."""
     began: dict[int, Beginning] = field(default_factory=dict)

@@ -350,11 +350,12 @@ class _SourceDecoder:
             name = f"{name}-{record.process}"  # the process of another VM than the first
         witness = reading.dissectors[0].name if reading.vantage == "host" and record.event in _ACCESSES else None
         known, of = self._vms.get(name), None
-        if witness is not None and known is not None and known.accessed and known.witness != witness:
-            name, of = f"{name} ({witness})", name  # its device model tells of the same accesses
+        if witness is not None and known is not None and (known.accessed or known.witness not in (None, witness)):
+            name, of = f"{name} ({witness})", name  # somebody else tells of the same accesses
         vm = self._vms.get(name)
         if vm is None:
-            vm = self._vms[name] = Vm(name, thread=record.thread, witness=witness, of=of)
+            vm = self._vms[name] = Vm(name, thread=record.thread, of=of)
+        vm.witness = vm.witness or witness
         if witness is not None and record.domain is not None:
             vm.boot = self._place(record)[1]
         return vm
@@ -676,7 +677,7 @@ class _SourceDecoder:
         if function is None or function.ours is not None:
             yield from self._enter(vm, first)
             vm.used = vm.used or space != "pci-config"
-            vm.accessed = True
+            vm.accessed = vm.accessed or self._reading.vantage == "device"
             self._tell_neighbours(vm)
         doubtful = done.inferred or any(r.recovered for r in done.records) or (space == "pio" and not vm.proven)
         offset = None if address is None else address - base
