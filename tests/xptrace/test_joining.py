@@ -131,7 +131,7 @@ def test_the_toolstacks_requests_are_events_of_the_boot_that_they_are_made_to(tm
     )
     life = xptrace.open(log).events.query("topic == 'life'")
     assert list(zip(life.vm, life.subject, life.said, strict=True)) == [
-        ("win10", "toolstack", "asks for reboot"), ("win10", "toolstack", "the request is taken")]
+        ("win10", "toolstack", "asks for reboot"), ("win10", "toolstack", "asks for nothing (more)")]
 
 
 def test_who_holds_the_image_of_a_disk_is_an_event(tmp_path: Path) -> None:

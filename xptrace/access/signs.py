@@ -85,7 +85,7 @@ def _node(record: Record) -> Sign | None:
     """A node of xenstore; a state of a PV device is told as such."""
     path, value = _text(record, "path"), _text(record, "value")
     if path.endswith(_REQUEST):
-        said = f"asks for {value}" if value else "the request is taken"
+        said = f"asks for {value}" if value else "asks for nothing (more)"
         return "life", "toolstack", said, None
     found = _STATE_NODE.search(path)
     state = state_of(value.strip()) if found else None

@@ -6,7 +6,6 @@ source; a line longer than a window is handed on in parts.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,6 +129,8 @@ class Source:
 
         They are read for it once more; None where they can be read once only.
         """
+        import hashlib
+
         if self.evidence.once:
             return None
         digest = hashlib.sha256()
