@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import pandas as pd
 
+from xptrace.access.attribution import Vm
 from xptrace.access.correlation import Correlation, Views
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Access, Entry, Message
@@ -36,6 +37,7 @@ class _Tables(NamedTuple):
     ledger: pd.DataFrame
     sources: pd.DataFrame
     correlations: list[Correlation]
+    vms: dict[str, Vm]
     interned: Interned
     stories: list[Story]
 
@@ -55,36 +57,36 @@ class Case:
         self._open = partial(Decoder, self.paths, tuple(trace_events), dissector=dissector, tsc_hz=tsc_hz,
                              clock_offsets=clock_offsets)
         self.decoder = self._open()
-        """What reads them; its ledgers are the account of what was read."""
+        """What has read them last; its ledgers are the account of what was read."""
 
     @cached_property
     def _tables(self) -> _Tables:
         accesses, messages = Columns(schema.ACCESSES), Columns(schema.MESSAGES)
         negotiations, accounts = Columns(schema.SUMMARY), Columns(schema.LEDGER)
         events = Columns(schema.EVENTS)
-        stories, interned = Stories(self.decoder.vms), Interned()
-        views, survey, sources = Views(self.decoder.vms), Survey(self.decoder), Columns(schema.SOURCES)
-        for entry in survey.watch(views.watch(stories.watch(self.decoder.entries()))):
+        decoder = self._fresh()
+        stories, interned = Stories(decoder.vms), Interned()
+        views, survey, sources = Views(decoder.vms), Survey(decoder), Columns(schema.SOURCES)
+        for entry in survey.watch(views.watch(stories.watch(decoder.entries()))):
             if isinstance(entry, Access):
                 accesses.append(entry.row())
                 interned.add(entry)
             else:
                 (messages if isinstance(entry, Message) else events).append(entry.row())
-        told = complete(stories, self.decoder.vms.values())
+        told = complete(stories, decoder.vms.values())
         for story in told:
             negotiations.append(summary_row(story))
-        for ledger in self.decoder.ledgers:
+        for ledger in decoder.ledgers:
             for kind, size, lines in ledger.rows():
                 accounts.append({"source": ledger.source, "kind": kind, "bytes": size, "lines": lines})
         for surveyed in survey.sources:
             sources.append(surveyed.summary())
         return _Tables(accesses.frame(), messages.frame(), events.frame(), negotiations.frame(), accounts.frame(),
-                       sources.frame(), views.correlations(), interned, told)
+                       sources.frame(), views.correlations(), decoder.vms, interned, told)
 
     def entries(self) -> Iterator[Entry]:
         """Every access, message and event (`xptrace.access.rows`), in the order of the recordings, read once more."""
-        self.decoder = self._again()
-        return self.decoder.entries()
+        return self._fresh().entries()
 
     @property
     def accesses(self) -> pd.DataFrame:
@@ -164,7 +166,7 @@ class Case:
         """Every rule over every boot: findings, what could not be assessed, and the facts of each boot."""
         from xptrace.findings.assess import examine
 
-        return examine(self._again())
+        return examine(self._fresh())
 
     def timeline(self, vm: str | None = None) -> TimelineView:
         """The boots of one VM as lanes on a time axis: a table with `.plot(path)`, in a notebook a picture.
@@ -200,7 +202,7 @@ class Case:
         from xptrace.replay.columns import replay
 
         start = self._start(profile, device)
-        judged = replay(start, self._tables.interned, self.decoder.vms)
+        judged = replay(start, self._tables.interned, self._tables.vms)
         expected = pd.arrays.IntegerArray(judged.expected, ~judged.has_expected)
         agrees = pd.arrays.BooleanArray(judged.agrees == 1, judged.agrees < 0)
         return self.accesses.assign(expected=expected, agrees=agrees)
@@ -253,6 +255,12 @@ class Case:
                 if (prediction := predict(one, variant)) is not None:
                     columns.append(prediction.row())
         return columns.frame()
+
+    def _fresh(self) -> Decoder:
+        """A decoder that has read nothing: the first one, or another where that has been used."""
+        if self.decoder.readings:
+            self.decoder = self._again()
+        return self.decoder
 
     def _again(self) -> Decoder:
         if "-" in self.paths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from xptrace.cli import common
 from xptrace.errors import XptraceError
@@ -16,17 +17,23 @@ def add(command: argparse.ArgumentParser) -> None:
     common.add_inputs(command)
     command.add_argument("--to", required=True, metavar="FORMAT", choices=FORMATS,
                          help=f"what to write: {', '.join(FORMATS)}")
+    command.add_argument("--vm", metavar="NAME", help="of a format that shows one negotiation: this VM's")
+    command.add_argument("--boot", type=int, metavar="NUMBER", help="this boot of it")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     chosen = exporter(arguments.to)
+    chosen_one = {"vm": arguments.vm, "boot": arguments.boot}
+    if not chosen.chooses and any(value is not None for value in chosen_one.values()):
+        raise XptraceError(f"{chosen.name} holds the whole case: --vm and --boot choose of one negotiation")
     case = common.case(arguments)
+    write = partial(chosen.write, case, **(chosen_one if chosen.chooses else {}))
     if arguments.output is not None:
         with whole(arguments.output) as file:
-            chosen.write(case, file)
+            write(file)
     elif chosen.binary and sys.stdout.isatty():
         raise XptraceError(f"{chosen.name} is binary: name a file with -o, or write to a pipe")
     else:
-        chosen.write(case, sys.stdout.buffer)
+        write(sys.stdout.buffer)
     return common.close(case.decoder, full=arguments.ledger)

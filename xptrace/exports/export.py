@@ -11,29 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import IO, TYPE_CHECKING, Final
+from typing import Final
 
 from xptrace.errors import XptraceError
-
-if TYPE_CHECKING:
-    from xptrace.case import Case
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
     """One format: its name, what it is for, the suffix of its files, and how a case is written in it.
 
-    `binary` says that it is not for a terminal. `write` raises XptraceError where an optional package is missing.
+    `write` is given the case and the open file, and raises XptraceError where an optional package is missing. `binary`
+    says that it is not for a terminal; `chooses`, that it is of one negotiation, and `write` takes `vm` and `boot`.
     """
 
     name: str
     title: str
     suffix: str
-    write: Callable[[Case, IO[bytes]], None]
+    write: Callable[..., None]
     binary: bool = True
+    chooses: bool = False
 
 
-FORMATS: Final[dict[str, str]] = {}
+FORMATS: Final[dict[str, str]] = {
+    "perfetto": "xptrace.exports.perfetto", "timesketch": "xptrace.exports.timesketch",
+    "l2tcsv": "xptrace.exports.l2tcsv", "ecs": "xptrace.exports.ecs", "mermaid": "xptrace.exports.mermaid",
+}
 """The module that declares each format, by its name."""
 
 
