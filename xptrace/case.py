@@ -191,6 +191,18 @@ class Case:
 
         return FleetView.of(tuple(self.assessment.stories), tuple(self.assessment.findings))
 
+    def filter(self, text: str, table: str = "accesses") -> pd.DataFrame:
+        """The rows of a table (accesses, messages, events, findings, negotiations) of which a filter is true.
+
+        Raises XptraceError where there is no such table, or where the filter is none (`xptrace.filter`).
+        """
+        from xptrace.filter import compile_filter
+
+        if table not in ("accesses", "messages", "events", "findings", "negotiations"):
+            raise XptraceError(f"no table {table!r} can be filtered")
+        asked = compile_filter(text, table if table in ("findings", "negotiations") else "entries")
+        return asked.frame(getattr(self, table))
+
     # -- the model
 
     def replay(self, profile: str | None = None, **device: Unpack[Properties]) -> pd.DataFrame:

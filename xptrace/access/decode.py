@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 import shlex
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dissectors import Given, Held, dissectors, is_ours
-from dissectors import Stream as Bytes
+from dissectors import Given, dissectors
 from dissectors.clock import WALL
 from dissectors.platform import registers
 from dissectors.platform.registers import Direction, Space
 from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import DeclarationError
-from dissectors.record import Damage, Loss, Record
+from dissectors.record import Damage, Record
 from dissectors.vocabulary import (
     DEVICE_START,
     DOMAIN,
@@ -42,6 +41,7 @@ from xptrace.access.attribution import Beginning, Reading, Vm, arrange, site
 from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
 from xptrace.access.domains import Domains, Run, domain_of
 from xptrace.access.messages import Line, decode_text
+from xptrace.access.reads import Reads
 from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row, Way
 from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
@@ -49,8 +49,6 @@ from xptrace.access.widths import Widths
 from xptrace.errors import XptraceError
 from xptrace.intake.expand import expand
 from xptrace.intake.ledger import Ledger
-from xptrace.intake.scan import LONGEST_LINE, candidates, hits
-from xptrace.intake.source import Window
 
 MOST_HELD: Final = 100_000
 """Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
@@ -185,13 +183,10 @@ class _SourceDecoder:
         self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger,
         offsets: Mapping[str, int], kernels: Sequence[int] = (1,),
     ) -> None:
-        self._reading, self._source, self._offsets = reading, reading.source, offsets
+        self._reading, self._offsets = reading, offsets
         self._kernels = kernels
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
-        chosen = reading.dissectors
-        self._stream_of = next((one.stream(given) for one in chosen if one.stream is not None), None)
-        self._readers = [(one.name, one.lines(given)) for one in chosen if one.lines is not None]
-        self._needles = tuple(dict.fromkeys(needle for one in chosen for needle in one.needles))
+        self._reads = Reads(reading, given, ledger, self._needles)
         self._vms, self._domains, self._ledger = vms, domains, ledger
         self._domain = reading.domain
         """The domain that the device model, whose own word this is, serves at present."""
@@ -201,8 +196,6 @@ class _SourceDecoder:
         self._events: list[Event] = []
         self._neighbours: dict[str, dict[tuple[int, int], Record]] = {}
         """By VM, where each I/O BAR was put or taken from last, until something shows Xen's device."""
-        self._neighbour = False
-        """Whether the first line of the next window stands beside a hit."""
         self._latch: dict[str, int] = {}
         self._run: tuple[int, str, int] | None = None
         """Domain, VM and boot of which it was last learnt that they are one."""
@@ -220,98 +213,25 @@ class _SourceDecoder:
                     vm.entering = True
 
     def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
-        for read in self._reads(progress):
+        for read in self._reads.records(progress):
             if isinstance(read, Record):
                 if (offset_ns := self._offsets.get(read.clock or "")) is not None:
                     _shift(read, offset_ns)
                 yield from self._in_order(read)
             else:
                 self._ledger.note(read)
-        self._ledger.truncated = self._source.truncated
         for row in self._finish():
             self._put(row)
         yield from self._take(None)
 
     def kernels(self) -> int:
         """How many times the guest's kernel begins in the source."""
-        return sum(1 for read in self._reads(None) if isinstance(read, Record) and read.event == GUEST_START)
+        return sum(1 for read in self._reads.records() if isinstance(read, Record) and read.event == GUEST_START)
 
-    def _reads(self, progress: Callable[[int], None] | None) -> Iterator[Record | Damage | Loss]:
-        return self._lines(progress) if self._stream_of is None else self._bytes(self._stream_of, progress)
-
-    def _bytes(self, stream: Bytes, progress: Callable[[int], None] | None) -> Iterator[Record | Damage | Loss]:
-        """What a source of bytes says; what the ledger counts as lines are its records."""
-        total = self._ledger.total
-
-        def counted() -> Iterator[bytes]:
-            for chunk in self._source.chunks():
-                total.bytes += len(chunk)
-                if progress:
-                    progress(len(chunk))
-                yield chunk
-                self._ledger.forget_before(total.bytes - len(chunk))
-
-        name = self._reading.dissectors[0].name
-        for read in self._guarded(name, stream.read(counted()), lambda: (total.bytes, stream.records, 0)):
-            total.lines = stream.records
-            self._ledger.told[name] += 1
-            yield read
-        total.lines = stream.records
-
-    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Record | Damage | Loss]:
-        line = 1
-        for window in self._source.windows():
-            yield from self._window(window, line)
-            size = window.size
-            newlines = window.data.count(b"\n", 0, size)
-            line += newlines
-            self._ledger.total.bytes += size
-            self._ledger.total.lines += newlines + (not window.data.endswith(b"\n") and not window.partial)
-            self._ledger.forget_before(window.offset)
-            if progress:
-                progress(size)
-        for name, reader in self._readers:
-            if isinstance(reader, Held):
-                for read in self._guarded(name, reader.finish(), lambda: (self._ledger.total.bytes, line, 0)):
-                    self._ledger.told[name] += 1
-                    yield read
-
-    def _window(self, window: Window, line: int) -> Iterator[Record | Damage | Loss]:
-        found = hits(window, self._needles)
-        if self._neighbour and window.data:  # the last line before this window was a hit
-            found[0] = window.data.find(b"\n") + 1 or len(window.data)
-        self._neighbour = False
-        needles = {needle.pattern: needle for vm in self._vms.values() for needle in vm.spaces.needles()}
-        told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in found.items())
-        needles |= {needle.pattern: needle for needle in machine.foresee(told)}
-        found |= hits(window, needles.values())
-        for start, end, number in candidates(window, found, line):
-            if start >= window.size:
-                self._neighbour = start == window.size
-                break
-            if window.offset + start < self._source.overlap:  # the file before it in the rotation ended with it
-                continue
-            text = window.data[start : min(end, start + LONGEST_LINE)]
-            bare = text.removesuffix(b"\n")
-            for name, reader in self._readers:
-                place = window.offset + start, number, end - start
-                for read in self._guarded(name, reader.read(bare, *place), partial(tuple[int, int, int], place)):
-                    self._ledger.told[name] += 1
-                    yield read
-
-    def _guarded(
-        self, name: str, reads: Iterator[Record | Damage | Loss], place: Callable[[], tuple[int, int, int]]
-    ) -> Iterator[Record | Damage | Loss]:
-        """What a dissector says; where a third party's fails, damage at that (offset, line, length) is what it says."""
-        if is_ours(name):
-            yield from reads
-            return
-        try:
-            yield from reads
-        except Exception as error:  # noqa: BLE001  whatever somebody else's code raises
-            offset, line, length = place()
-            reason = f"{name} failed: {type(error).__name__}: {error}"
-            yield Damage(self._source.name, offset, length, line, reason)
+    def _needles(self, told: bytes) -> Iterable[re.Pattern[bytes]]:
+        """What the records of BARs must hold: of those that are known, and of those that these lines may set up."""
+        known = (needle for vm in self._vms.values() for needle in vm.spaces.needles())
+        return {needle.pattern: needle for needle in (*known, *machine.foresee(told))}.values()
 
     def _in_order(self, record: Record) -> Iterator[Entry]:
         """The rows that a record completes, after all that began before them, whatever thread they are of."""

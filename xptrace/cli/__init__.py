@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "state": "what the device held at one instant, or interval by interval",
     "whatif": "the same guest on another device: who binds, who unplugs",
     "correlate": "several recordings of the same accesses: what is the same, how their clocks stand",
+    "fields": "what a filter (-Y) can ask for: each field with type, unit, meaning, example",
     "export": "the recording in the format of somebody else's tool",
     "info": "what each file is, which VMs and clocks it holds, from when to when",
     "dissectors": "every format that can be read, each with a real line of it",
@@ -77,6 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from xptrace.views.escape import printable
 
         print(f"xptrace: {printable(str(error))}", file=sys.stderr)
+        if error.place is not None:
+            from xptrace.views.fault import picture
+
+            for line in picture(*error.place):
+                print(line, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

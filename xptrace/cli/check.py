@@ -28,6 +28,7 @@ def add(command: argparse.ArgumentParser) -> None:
     )
     common.add_inputs(command)
     command.add_argument("--vm", action="append", default=[], metavar="NAME", help="only this VM (may be given again)")
+    common.add_filter(command, """rule in {A13, A14} && severity == high""")
     command.add_argument("--fail-on", choices=(*SEVERITIES, _NEVER), default="medium",
                          help="the mildest severity that makes the exit code say so (default: medium)")
     command.add_argument("--severity", choices=SEVERITIES, default="info", help="show nothing milder than this")
@@ -49,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     decoder = common.decoder(arguments)
     done = examine(decoder, book=book, patience_ns=int(arguments.patience * 10**9), progress=common.progress(),
                    vms=arguments.vm, inventory=devices_of(arguments.inventory)[0])
+    if (wanted := common.wanted(arguments, "findings")) is not None:
+        done.findings = [found for found in done.findings if wanted.matches(found.row())]
     shown = SEVERITIES[: SEVERITIES.index(arguments.severity) + 1]
     worst = done.worst
     done.findings = [found for found in done.findings if found.severity in shown]

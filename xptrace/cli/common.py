@@ -20,6 +20,7 @@ from xptrace.views.escape import printable
 
 if TYPE_CHECKING:
     from xptrace.case import Case
+    from xptrace.filter import Filter
 
 
 def add_inputs(command: argparse.ArgumentParser) -> None:
@@ -39,6 +40,21 @@ def add_reading(command: argparse.ArgumentParser) -> None:
                          help="what to add to times of CLOCK (xptrace info tells it) to make them UTC")
     command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
     command.add_argument("--ledger", action="store_true", help="account for every byte read, on standard error")
+
+
+def add_filter(group: argparse._ActionsContainer, example: str) -> None:
+    """The argument that chooses rows by a filter."""
+    group.add_argument("-Y", "--filter", metavar="FILTER",
+                       help=f"only what it is true of, such as: {example} (xptrace fields lists what there is)")
+
+
+def wanted(arguments: argparse.Namespace, table: str) -> Filter | None:
+    """The filter that was given, over a table of rows; raises FilterError where it is none."""
+    if arguments.filter is None:
+        return None
+    from xptrace.filter import compile_filter
+
+    return compile_filter(arguments.filter, table)
 
 
 def _frequency(text: str) -> float:

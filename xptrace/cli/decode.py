@@ -19,6 +19,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     common.add_inputs(command)
     show = command.add_argument_group("what to show")
+    common.add_filter(show, """vm == "win10" && register == unplug_mask && value & 1""")
     show.add_argument("--vm", action="append", metavar="NAME", help="only this VM (may be given again)")
     show.add_argument("--register", action="append", metavar="NAME", help=f"only this register: {', '.join(NAMES)}")
     show.add_argument("--since", metavar="TIME", help="from this time on: 2026-11-23T04:05:29Z, 04:05:29 or seconds")
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise XptraceError("-e goes with -T fields")
     decoder = common.decoder(arguments)
     rows = _chosen(decoder.rows(common.progress()), arguments)
+    if (wanted := common.wanted(arguments, "entries")) is not None:
+        rows = wanted.choose(rows)
     common.write(_lines(rows, arguments), arguments.output)
     return common.close(decoder, full=arguments.ledger)
 

@@ -17,6 +17,7 @@ from xptrace.views.terminal import summary_lines
 def add(command: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     common.add_inputs(command)
+    common.add_filter(command, """code != complete || duration_ns > 5s""")
     command.add_argument("-T", dest="format", choices=("text", "jsonl", "csv"), default="text")
 
 
@@ -26,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     stories = Stories(decoder.vms)
     deque(stories.watch(decoder.entries(common.progress())), maxlen=0)
     rows = [summary_row(story) for story in worst_first(complete(stories, decoder.vms.values()))]
+    if (wanted := common.wanted(arguments, "negotiations")) is not None:
+        rows = [*wanted.choose(rows)]
     common.write(_lines(rows, arguments), arguments.output)
     return common.close(decoder, full=arguments.ledger)
 

@@ -114,9 +114,56 @@ def both(story, case):
         assert "U02" in said
         assert said["U03"] == "windows-like-excerpt#1 asked for both"
 
+    FILTERS = """
+[[rule]]
+id = "U10"
+severity = "low"
+title = "a mask of disks alone"
+filter = "mask.ide_disks && !mask.nics"
+sentence = "{id}: mask {value}"
+
+[[rule]]
+id = "U11"
+severity = "info"
+title = "a line in capitals"
+filter = 'kind == message && text matches r"^[A-Z: ]+$"'
+sentence = "{id} says {text}, and {count} in all"
+
+[[rule]]
+id = "U13"
+severity = "medium"
+title = "masks in number"
+filter = '''
+    register == unplug_mask
+    and value in {1..3} and time > 04:10
+'''
+at_least = 3
+"""
+
+    def test_a_filter_says_what_a_rule_looks_for(self, crashed: Path, tmp_path: Path, xptrace: Run) -> None:
+        rules = tmp_path / "own.toml"
+        rules.write_text(self.FILTERS)
+        found = {row["rule"]: row for row in xptrace("check", "-T", "jsonl", "--rules", rules, crashed).rows}
+        assert found["U10"]["sentence"] == "windows-like-excerpt#1: mask 1"
+        decoded = xptrace("decode", "-T", "jsonl", "-Y", "mask.ide_disks && !mask.nics", crashed).rows
+        assert [place["line"] for place in found["U10"]["evidence"]] == [row["line"] for row in decoded]
+        assert found["U11"]["sentence"].startswith("windows-like-excerpt#1 says UNPLUG: DISKS, and ")
+        assert "U13" not in found  # there are two
+
+    def test_a_filter_that_lacks_its_kind_of_row_is_not_assessable(self, tmp_path: Path, xptrace: Run) -> None:
+        rules, log = tmp_path / "own.toml", tmp_path / "trace.log"
+        rules.write_text(self.FILTERS)
+        log.write_text("cpu_in addr 0x10(w) value 18898\n")
+        shown = xptrace("check", "--unassessed", "--rules", rules, log).out
+        assert "not assessable  U11" in shown
+        assert "not assessable  U10" not in shown
+
     @pytest.mark.parametrize(
         ("name", "text", "said"),
         [
+            ("a.toml", "[[rule]]\nid='U'\nseverity='low'\ntitle='t'\nfilter='registr == magic'\n",
+             "U: filter, character 1: there is no field 'registr'"),
+            ("a.toml", "[[rule]]\nid='U'\nseverity='low'\ntitle='t'\nfilter='value'\ntext='x'\n", "by a filter"),
             ("a.toml", "rule = 3", "[[rule]]"), ("a.toml", "[[rule]]\nid='U'\n", "severity"),
             ("a.toml", "][", "a.toml"),
             ("a.toml", "[[rule]]\nid='U'\nseverity='low'\ntitle='t'\nregister='toaster'\n", "no register 'toaster'"),
