@@ -61,7 +61,8 @@ class Limit:
                 self.time_ns = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
             elif day:
                 self._of_day = day[1] is None
-                moment = datetime.fromisoformat(f"{day[1] or '1970-01-01'}T{day[2].zfill(5)}{day[4] or '+00:00'}")
+                clock = day[2] if day[2][2] == ":" else f"0{day[2]}"
+                moment = datetime.fromisoformat(f"{day[1] or '1970-01-01'}T{clock}{day[4] or '+00:00'}")
                 self.time_ns = int(moment.timestamp()) * 10**9 + int((day[3] or "0").ljust(9, "0"))
             else:
                 raise _not_a_time(text)
