@@ -102,7 +102,7 @@ _OURS: Final = (
     "dissectors.xen.xentrace", "dissectors.xen.xenalyze",
     "dissectors.xen.console", "dissectors.xen.oxenstored", "dissectors.xen.xenstored", "dissectors.xen.xenstore_ls",
     "dissectors.xen.libxl", "dissectors.xen.xapi", "dissectors.linux.guest_kernel",
-    "dissectors.linux.journal", "dissectors.paste",
+    "dissectors.linux.journal", "dissectors.paste", "dissectors.capture.pcapng", "dissectors.capture.pcap",
 )
 """Modules of this project that declare a `DISSECTOR`."""
 

@@ -1,14 +1,15 @@
 """The register map as scapy layers: an access is a packet.
 
 Law: `dissectors.platform.registers`, from which every layer, field, flag and enumeration here is made; scapy's
-packet model. `PortAccess` is a header of ours (little endian: space, access, size and recorded in a byte each, offset
-in the space in four, address in eight); the register that the access reaches is its payload. The field of the
+packet model. `PortAccess` is a header of ours (`dissectors.capture.header`: the body of an access); the register that
+the access reaches is its payload. It stands alone, or in a capture's packet under `XenPlatform`. The field of the
 direction is called `access`, because every scapy packet has a `direction` of its own::
 
     >>> PortAccess() / UnplugMask(mask="ide_disks+nics")
     <PortAccess  |<UnplugMask  mask=ide_disks+nics |>>
 
-A value that the recording does not hold is `recorded=0`, and has no payload.
+A value that the recording does not hold is `recorded=0`, and has no payload. With these layers imported, scapy reads
+and writes captures: `rdpcap("win10.pcapng")`, `sniff(offline="win10.pcapng")`, `wrpcap`.
 """
 
 from __future__ import annotations
@@ -25,23 +26,19 @@ from scapy.fields import (
     LELongField,
     LEShortEnumField,
     LEShortField,
-    XLEIntField,
-    XLELongField,
 )
-from scapy.packet import Packet
+from scapy.packet import Packet, bind_layers
 
+from dissectors.capture.header import ACCESS, BODIES, DIRECTIONS, SPACES, UNKNOWN_WIDTH
+from dissectors.capture.layers import GuestLine, Happening, XenPlatform, field
 from dissectors.platform import registers
 from dissectors.platform.registers import Direction, Register, Space
 
-SPACES: Final[dict[int, Space]] = {0: "pio", 1: "bar0", 2: "bar1", 3: "pci-config"}
-DIRECTIONS: Final[dict[int, Direction]] = {0: "read", 1: "write"}
 _FIELD_NAMES: Final = {
     "flags": "flags", "magic": "magic", "unplug_mask": "mask", "build_number": "build", "unplug_type": "type",
     "protocol_version": "version", "product_number": "product", "log": "character", "unplug_index": "index",
     "bar0_flags": "flags", "bar0_log": "character",
 }
-UNKNOWN_WIDTH: Final = 8
-"""Bytes of a value whose access has no recorded size, which a header says as size 0."""
 _NUMBERS: Final = {space: number for number, space in SPACES.items()}
 
 
@@ -100,12 +97,7 @@ class PortAccess(Packet):
 
     name = "PortAccess"
     fields_desc = [  # noqa: RUF012  (scapy's way of declaring a layer)
-        ByteEnumField("space", None, SPACES),
-        ByteEnumField("access", None, DIRECTIONS),
-        ByteField("size", None),
-        ByteField("recorded", 1),
-        XLEIntField("offset", None),
-        XLELongField("address", None),
+        field(one, 1 if one.name == "recorded" else None) for one in BODIES[ACCESS]
     ]
 
     def _filled(self, name: str) -> int | None:
@@ -136,13 +128,13 @@ class PortAccess(Packet):
             return Packet.guess_payload_class(self, payload)  # type: ignore[no-any-return]
         return layer_of(SPACES.get(self.space, "pio"), self.offset, self.size, DIRECTIONS.get(self.access, "read"))
 
-    def mysummary(self) -> str:
-        """Direction, address and size in words."""
+    def mysummary(self) -> tuple[str, list[type[Packet]]]:
+        """Direction, address and size in words, after those of the capture's header."""
         direction = DIRECTIONS.get(self._filled("access") or 0, "?")
         register = "" if isinstance(self.payload, RegisterLayer) else " value not recorded"
         size = self._filled("size")
         width = f"{size} byte{'s' if size > 1 else ''}" if size else "size not recorded"
-        return f"{direction} 0x{self._filled('address') or 0:x} {width}{register}"
+        return f"{direction} 0x{self._filled('address') or 0:x} {width}{register}", [XenPlatform]
 
 
 def _field(register: Register) -> Field[int, int]:
@@ -220,9 +212,12 @@ Bar0Flags = _LAYERS["bar0_flags"]
 Bar0UnplugAll = _LAYERS["bar0_unplug_all"]
 Bar0Log = _LAYERS["bar0_log"]
 
+bind_layers(XenPlatform, PortAccess, kind=ACCESS)
+
 __all__ = [
-    "Bar0Flags", "Bar0Log", "Bar0UnplugAll", "Bar1", "BuildNumber", "Config", "Flags", "Log", "Magic", "PortAccess",
-    "ProductNumber", "ProtocolVersion", "Undefined", "UnplugIndex", "UnplugMask", "UnplugType", "packet",
+    "Bar0Flags", "Bar0Log", "Bar0UnplugAll", "Bar1", "BuildNumber", "Config", "Flags", "GuestLine", "Happening", "Log",
+    "Magic", "PortAccess", "ProductNumber", "ProtocolVersion", "Undefined", "UnplugIndex", "UnplugMask", "UnplugType",
+    "XenPlatform", "packet",
 ]  # fmt: skip
 
 

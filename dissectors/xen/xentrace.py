@@ -26,6 +26,7 @@ from typing import Final
 
 from dissectors import Dissector, Given
 from dissectors.clock import TSC
+from dissectors.held import Held
 from dissectors.record import Damage, Loss, Record
 from dissectors.vocabulary import PORT_ACCESS, READ, WRITE
 from dissectors.xen.xentrace_block import (
@@ -70,36 +71,12 @@ _SIGN: Final = re.compile(
     )
 )  # fmt: skip
 """What the first word of a record looks like: one of the classes, and not its subclass 0."""
-class _Held:
-    """The bytes of a source that are still held; `at` is the place in them that is looked at."""
 
-    __slots__ = ("_chunks", "at", "base", "data")
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self.data, self.base, self.at = b"", 0, 0
+class _Held(Held):
+    """The bytes of a source that are still held, as words."""
 
-    @property
-    def offset(self) -> int:
-        """Where in the source `at` is."""
-        return self.base + self.at
-
-    @property
-    def left(self) -> int:
-        """How many bytes are held from `at` on."""
-        return len(self.data) - self.at
-
-    def reach(self, count: int) -> bool:
-        """Whether so many bytes are there from `at` on; takes chunks until they are."""
-        if self.left >= count:
-            return True
-        parts, have = [self.data[self.at :]], self.left
-        while have < count and (chunk := next(self._chunks, None)) is not None:
-            parts.append(chunk)
-            have += len(chunk)
-        self.base += self.at
-        self.data, self.at = b"".join(parts), 0
-        return have >= count
+    __slots__ = ()
 
     def word(self, beyond: int = 0) -> int:
         """The word so many bytes beyond `at`, which must be there."""

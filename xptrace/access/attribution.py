@@ -22,7 +22,7 @@ from xptrace.access.spaces import Spaces
 from xptrace.intake.scan import LONGEST_LINE, candidates, hits
 from xptrace.intake.source import Source, Window
 
-_NOISE = re.compile(r"(\.(gz|bz2|xz|zst|bin|log|txt|out|trace|\d{1,3}))+$|-\d{8}$")
+_NOISE = re.compile(r"(\.(gz|bz2|xz|zst|bin|log|txt|out|trace|pcapng|pcap|\d{1,3}))+$|-\d{8}$")
 _NAMED = re.compile(r"^(?:qemu-dm|qemu-trace|guest)-(?P<name>.+?)(?:-dm)?$")
 _WITH_PID = re.compile(r"^(?P<stem>.*?)[-._]?(?P<pid>\d+)$")
 _THREAD = re.compile(rb"(?m)^(\d{1,10})@(\d{1,11})\.(\d{6}):")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from dissectors import Given, dissectors
+from dissectors.capture.header import CAPTURED
 from dissectors.clock import WALL
 from dissectors.platform import registers
 from dissectors.platform.registers import Direction, Space
@@ -38,6 +39,7 @@ from dissectors.vocabulary import (
 from xptrace.access import spaces as machine
 from xptrace.access.assembled import Assembled, Config
 from xptrace.access.attribution import Beginning, Reading, Vm, arrange, site
+from xptrace.access.captured import restored
 from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
 from xptrace.access.domains import Domains, Run, domain_of
 from xptrace.access.messages import Line, decode_text
@@ -342,6 +344,10 @@ class _SourceDecoder:
     def _record(self, record: Record) -> Iterator[Entry]:
         vm = self._vm(record)
         event = record.event
+        if event in CAPTURED:  # put together before it was captured
+            self._ledger.decode(record)
+            yield from self._emit(restored(record, vm), None)
+            return
         if self._reading.vantage == "device":
             yield from self._learn(vm, record)
         many = len(self._events) > LONGEST_PAUSE  # no access has so many effects: what is open is over

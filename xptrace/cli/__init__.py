@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "correlate": "several recordings of the same accesses: what is the same, how their clocks stand",
     "fields": "what a filter (-Y) can ask for: each field with type, unit, meaning, example",
     "export": "the recording in the format of somebody else's tool",
+    "wireshark": "the Wireshark plug-in for recorded traffic, made from the register map",
+    "shell": "scapy's shell with the recording's packets",
     "info": "what each file is, which VMs and clocks it holds, from when to when",
     "dissectors": "every format that can be read, each with a real line of it",
     "new-dissector": "the skeleton of a dissector of your own",

@@ -33,6 +33,8 @@ class Export:
 
 
 FORMATS: Final[dict[str, str]] = {
+    "pcapng": "xptrace.exports.pcapng",
+    "pcap": "xptrace.exports.pcap",
     "perfetto": "xptrace.exports.perfetto", "timesketch": "xptrace.exports.timesketch",
     "l2tcsv": "xptrace.exports.l2tcsv", "ecs": "xptrace.exports.ecs", "mermaid": "xptrace.exports.mermaid",
 }
