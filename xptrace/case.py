@@ -22,6 +22,8 @@ from xptrace.negotiation.summary import complete, summary_row
 from xptrace.replay.columns import Interned
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from xptrace.findings.assess import Assessment
     from xptrace.replay.device import Properties
     from xptrace.replay.fit import Candidate
@@ -202,6 +204,12 @@ class Case:
             raise XptraceError(f"no table {table!r} can be filtered")
         asked = compile_filter(text, table if table in ("findings", "negotiations") else "entries")
         return asked.frame(getattr(self, table))
+
+    def arrow(self, name: str) -> pa.Table:
+        """A table of the case as Arrow, with units and meanings as metadata; `rows`: accesses and messages in one."""
+        from xptrace.frames.arrow import table
+
+        return table(self, name)
 
     # -- the model
 

@@ -261,3 +261,11 @@ def test_everything_read_is_accounted_for(
     for row in rows:
         for record in row.records:
             assert content[record.offset : record.offset + record.length].removesuffix(b"\n") == record.raw
+
+
+def test_a_number_of_the_guests_that_fills_64_bits_is_a_number(log: Callable[[bytes], Path]) -> None:
+    import xptrace as package
+
+    crash = b"(XEN) [ 4711.000001] d11v0 VIRIDIAN CRASH: ffffffffffffffff c0000096 75b12c5 9e7f1580 0\n"
+    (event,) = package.open(log(crash)).events.itertuples()
+    assert (event.value, event.said) == (2**64 - 1, "reports a crash: ffffffffffffffff c0000096 75b12c5 9e7f1580 0")

@@ -420,6 +420,8 @@ class _SourceDecoder:
         sign = read(record) if read else None
         if sign is not None:
             topic, subject, said, value = sign
+            if value is not None and not 0 <= value < 1 << 64:  # a number of a stranger's
+                value = None
             self._events.append(
                 Event(record.time_ns, record.clock, vm.name, self._boot(vm, record), topic, subject, said, value,
                       [record])

@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from dissectors import broken
 from dissectors.clock import CLOCKS
 from xptrace.access.decode import Decoder
+from xptrace.errors import XptraceError
 from xptrace.exports.file import whole
 from xptrace.intake import content
 from xptrace.intake.ledger import Ledger
@@ -109,6 +110,17 @@ def write(lines: Iterable[str], output: str | None) -> int:
             file.write(f"{line}\n".encode())
             count += 1
     return count
+
+
+def write_bytes(write: Callable[[IO[bytes]], None], output: str | None, *, binary: bool = True) -> None:
+    """Write to standard output, unless it is a terminal and they are no text, or to a file that appears whole."""
+    if output is not None:
+        with whole(output) as file:
+            write(file)
+    elif binary and sys.stdout.isatty():
+        raise XptraceError("this is binary: name a file with -o, or write to a pipe")
+    else:
+        write(sys.stdout.buffer)
 
 
 def progress() -> Callable[[int], None] | None:

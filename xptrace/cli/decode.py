@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from dissectors.platform.registers import NAMES
 from xptrace.access.rows import KEYS, Access, Message, Row
@@ -26,7 +27,7 @@ def add(command: argparse.ArgumentParser) -> None:
     show.add_argument("--until", metavar="TIME", help="only up to this time")
     show.add_argument("--messages", action="store_true", help="only what the guest wrote to the log port")
     form = command.add_argument_group("how to show it")
-    form.add_argument("-T", dest="format", choices=("text", "jsonl", "csv", "fields"), default="text")
+    form.add_argument("-T", dest="format", choices=("text", "jsonl", "csv", "fields", "parquet"), default="text")
     form.add_argument("-e", dest="fields", action="append", default=[], metavar="FIELD[,FIELD]",
                       help=f"fields for -T fields: {', '.join(KEYS)}")
     form.add_argument("-t", dest="times", choices=("utc", "epoch", "rel", "delta"), default="utc",
@@ -49,7 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     rows = _chosen(decoder.rows(common.progress()), arguments)
     if (wanted := common.wanted(arguments, "entries")) is not None:
         rows = wanted.choose(rows)
-    common.write(_lines(rows, arguments), arguments.output)
+    if arguments.format == "parquet":
+        from xptrace.exports.parquet import write_rows
+
+        common.write_bytes(partial(write_rows, rows), arguments.output)
+    else:
+        common.write(_lines(rows, arguments), arguments.output)
     return common.close(decoder, full=arguments.ledger)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 
 from xptrace.cli import common
 from xptrace.errors import XptraceError
 from xptrace.exports.export import FORMATS, exporter
-from xptrace.exports.file import whole
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -29,11 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
         raise XptraceError(f"{chosen.name} holds the whole case: --vm and --boot choose of one negotiation")
     case = common.case(arguments)
     write = partial(chosen.write, case, **(chosen_one if chosen.chooses else {}))
-    if arguments.output is not None:
-        with whole(arguments.output) as file:
-            write(file)
-    elif chosen.binary and sys.stdout.isatty():
-        raise XptraceError(f"{chosen.name} is binary: name a file with -o, or write to a pipe")
-    else:
-        write(sys.stdout.buffer)
+    common.write_bytes(write, arguments.output, binary=chosen.binary)
     return common.close(case.decoder, full=arguments.ledger)

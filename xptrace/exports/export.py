@@ -35,6 +35,7 @@ class Export:
 FORMATS: Final[dict[str, str]] = {
     "pcapng": "xptrace.exports.pcapng",
     "pcap": "xptrace.exports.pcap",
+    "parquet": "xptrace.exports.parquet", "tables": "xptrace.exports.tables", "sqlite": "xptrace.exports.sqlite",
     "perfetto": "xptrace.exports.perfetto", "timesketch": "xptrace.exports.timesketch",
     "l2tcsv": "xptrace.exports.l2tcsv", "ecs": "xptrace.exports.ecs", "mermaid": "xptrace.exports.mermaid",
 }

@@ -90,7 +90,7 @@ EVENTS: Final[Mapping[str, tuple[str, str]]] = {
     "topic": ("category", "frontend, backend, function, mapping, life, store, identity or driver"),
     "subject": ("string", "what it happened to: vbd/768, 00:07.0, runstate, a path of xenstore"),
     "said": ("string", "the state or value in the recording's words; untrusted"),
-    "value": ("Int64", "its number, where it has one"),
+    "value": ("UInt64", "its number, where it has one"),
     **EVIDENCE,
 }
 

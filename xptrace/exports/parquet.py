@@ -1,0 +1,83 @@
+"""Parquet: the accesses and messages in one file, as `xptrace decode` has them, for pandas, polars and DuckDB.
+
+Law: the file format of Apache Parquet, written by pyarrow; columns, types and metadata are those of
+`xptrace.frames.arrow`. A row group is written as soon as it is full, so that memory is bounded::
+
+    kind: dictionary<values=string>   time_ns: int64   clock: dictionary<values=string>   ...   value: uint64   ...
+    time: timestamp[ns, tz=UTC]
+
+A program that knows only Parquet's own types reads the same: 64-bit integers, UTF-8 texts, lists. Every page has its
+checksum, so that a damaged file does not tell something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from xptrace.exports.export import Export
+from xptrace.frames.arrow import ROWS, batches, schema_of
+
+if TYPE_CHECKING:
+    from xptrace.access.rows import Row
+    from xptrace.case import Case
+
+
+class _Forward:
+    """A file that is only written, also a pipe: pyarrow asks it where it stands."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._at = file, 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self._at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """It is not ours to close."""
+
+
+def write_tables(case: Case, names: Collection[str], files: Mapping[str, IO[bytes]]) -> None:
+    """Write each of these tables to its file, in one reading of the recordings where that can be."""
+    from pyarrow.parquet import ParquetWriter
+
+    with ExitStack() as stack:
+        writers: dict[str, Any] = {
+            name: stack.enter_context(ParquetWriter(
+                _Forward(files[name]), schema_of(name), compression="zstd", write_page_checksum=True,
+            )) for name in names
+        }  # fmt: skip
+        for name, batch in batches(case, names):
+            writers[name].write_batch(batch)
+
+
+def write(case: Case, file: IO[bytes]) -> None:
+    """Write the accesses and messages of a case."""
+    write_tables(case, [ROWS], {ROWS: file})
+
+
+def write_rows(rows: Iterable[Row], file: IO[bytes]) -> None:
+    """Write accesses and messages that were chosen already: all that their table asks of a case is its entries."""
+    write(cast("Case", _Chosen(rows)), file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    rows: Iterable[Row]
+
+    def entries(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+
+EXPORT = Export("parquet", "every access and message, in columns, for pandas, polars and DuckDB", ".parquet", write)
