@@ -69,6 +69,8 @@ SAMPLES: dict[str, bytes] = {
     "xensource": lines("xensource"),
     "guest-kernel": head("guest-kernel/no-platform-pci.log"),
     "journal": head("journal/json.txt"),
+    "pcap": head("capture/handshake-editcap.pcap"),
+    "pcapng": head("capture/handshake-editcap.pcapng"),
     "paste": b"> memory_region_ops_write cpu 0 mr 0x13eefbf60 addr 0x10 value 0x3 \n> size 2 name 'xen-fixed'\n" * 4,
 }
 READ = [name for name, one in dissectors().items() if not one.advice]

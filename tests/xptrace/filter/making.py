@@ -69,7 +69,7 @@ MESSAGES = st.builds(Message, **_WHEN, text=TEXTS, complete=st.booleans(), recor
                      certainty=st.sampled_from(["observed", "inferred"]),
                      via=st.sampled_from(["log", "debug", "kernel"]))
 EVENTS = st.builds(Event, **_WHEN, topic=st.sampled_from(["frontend", "life"]), subject=TEXTS, said=TEXTS,
-                   value=st.none() | st.integers(-(1 << 63), (1 << 63) - 1), records=_RECORDS)
+                   value=st.none() | st.integers(0, (1 << 64) - 1), records=_RECORDS)
 TABLES = ((ACCESSES, schema.ACCESSES), (MESSAGES, schema.MESSAGES), (EVENTS, schema.EVENTS))
 
 _NUMBERS = ("0", "1", "2", "3", "0x10", "0b101", "-1", "255", "4KiB", "18446744073709551615", "-9223372036854775808")
