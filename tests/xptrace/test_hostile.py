@@ -6,9 +6,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +271,14 @@ def test_a_number_of_the_guests_that_fills_64_bits_is_a_number(log: Callable[[by
     crash = b"(XEN) [ 4711.000001] d11v0 VIRIDIAN CRASH: ffffffffffffffff c0000096 75b12c5 9e7f1580 0\n"
     (event,) = package.open(log(crash)).events.itertuples()
     assert (event.value, event.said) == (2**64 - 1, "reports a crash: ffffffffffffffff c0000096 75b12c5 9e7f1580 0")
+
+
+def test_an_output_that_is_a_pipe_stays_a_pipe(tmp_path: Path, xptrace: Callable[..., Any], data: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        done = xptrace("decode", "-T", "jsonl", "-o", pipe, data / "real-xen/all-events-handshake.txt")
+        assert done.code == 0, done.err
+        assert read.result(30).count(b"\n") == 8
+    assert pipe.is_fifo()

@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "correlate": "several recordings of the same accesses: what is the same, how their clocks stand",
     "fields": "what a filter (-Y) can ask for: each field with type, unit, meaning, example",
     "sql": "a question to the tables, of recordings or exported before, in SQL",
+    "minimise": "the smallest recording that still gives a named finding",
+    "redact": "a recording without names, addresses and texts, and the proof that its findings stay",
     "export": "the recording in the format of somebody else's tool",
     "wireshark": "the Wireshark plug-in for recorded traffic, made from the register map",
     "shell": "scapy's shell with the recording's packets",

@@ -14,9 +14,16 @@ from xptrace.errors import XptraceError
 
 @contextlib.contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing; raises XptraceError, and leaves nothing behind, where it cannot be written."""
+    """Open a file for writing; raises XptraceError, and leaves nothing behind, where it cannot be written.
+
+    What is there and is no file (a device, a pipe) stays what it is, and is written to as it comes.
+    """
     target = Path(path)
     try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            with target.open("wb") as device:
+                yield device
+            return
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
