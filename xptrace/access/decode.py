@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from dissectors import Given, dissectors
 from dissectors.capture.header import CAPTURED
@@ -49,14 +49,19 @@ from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
 from xptrace.access.widths import Widths
 from xptrace.errors import XptraceError
-from xptrace.intake.expand import expand
+from xptrace.intake.compression import MAGIC_BYTES, codec_of
+from xptrace.intake.expand import Intake, expand
 from xptrace.intake.ledger import Ledger
+from xptrace.intake.source import Source
 
 MOST_HELD: Final = 100_000
 """Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
 
 LONGEST_PAUSE: Final = 64
 """Lines of other threads that may stand between two records of one access."""
+
+_PAUSES: Final = 2
+"""Pauses after which what is open is over: the records of one access are written at once, if not in one piece."""
 
 _PORT_SPACE: Final = 1 << 16
 _WAYS: Final[dict[bytes, Way]] = {VIA_LOG: "log", VIA_DEBUG: "debug", VIA_KERNEL: "kernel"}
@@ -70,25 +75,39 @@ _OWN: Final = (
 )
 
 
+@runtime_checkable
+class Onlooker(Protocol):
+    """What `progress` may be besides: one that wants to know of whom it is told, and when that has ended."""
+
+    def begins(self, decoder: Decoder) -> None:
+        """A decoder begins to read."""
+        ...
+
+    def ends(self) -> None:
+        """It reads no more."""
+        ...
+
+
 class Decoder:
     """Decodes the sources of one case; `ledgers` holds the account of each when its rows have been taken."""
 
     def __init__(
         self, paths: Sequence[str], trace_events: Sequence[str] = (), *, dissector: str | None = None,
         tsc_hz: float | None = None, clock_offsets: Mapping[str, int] | None = None,
+        sources: Sequence[Source] | None = None,
     ) -> None:
         """Open the paths, and read each by the dissector that is named, by default by the one that knows its format.
 
         `tsc_hz` is the frequency of the host's time stamp counter; `clock_offsets` are the nanoseconds that times of a
-        clock lack to be UTC, by its name: they become times of the wall clock. Raises XptraceError where a path cannot
-        be read, or where there is no such dissector.
+        clock lack to be UTC, by its name: they become times of the wall clock. `sources` are what the paths hold, if
+        that is known already. Raises XptraceError where a path cannot be read, or where there is no such dissector.
         """
         if dissector is not None and dissector not in dissectors():
             raise XptraceError(f"no dissector {dissector!r}; there are: {', '.join(dissectors())}")
         self._dissector, self._tsc_hz, self._offsets = dissector, tsc_hz, clock_offsets or {}
         self.paths = tuple(paths)
         """What was named."""
-        taken = expand(paths)
+        taken = expand(paths) if sources is None else Intake(tuple(sources), (), ())
         self._sources = taken.sources
         self.passed_over: list[tuple[str, str]] = [(one.name, one.reason) for one in taken.skipped]
         """What was named, or found in what was named, and not read, and why."""
@@ -104,6 +123,19 @@ class Decoder:
         """The sources in the order in which they are read, from the moment that reading begins."""
         self.ledgers: list[Ledger] = []
         self.vms: dict[str, Vm] = {}
+        self.stopped = False
+        """Whether reading has ended, or will end, before the end: whoever sets it wants no more."""
+        self.over = False
+        """Whether everything has been read that will be."""
+        self.on_stop: Callable[[], None] | None = None
+        """Called when reading has been stopped, before anything is made of what was read."""
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of all sources; None where that is known at their end only, as of compressed ones."""
+        sizes = [_size(source) for source in self._sources]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
 
     def rows(self, progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every access and message, in order; `progress` is told the bytes read so far."""
@@ -111,6 +143,44 @@ class Decoder:
 
     def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
         """The rows, and between them the events of each VM's life, back ends and functions."""
+        told: object = progress
+        if isinstance(told, Onlooker):
+            told.begins(self)
+        try:
+            for reading, domains in self._arranged():
+                if self.stopped:
+                    break
+                yield from filter(None, self._decoder(reading, domains).rows(progress))
+        finally:
+            self.over = True
+            if isinstance(told, Onlooker):
+                told.ends()
+        if self.stopped:
+            del self.readings[len(self.ledgers) :]
+            if self.on_stop is not None:
+                self.on_stop()
+        for vm in self.vms.values():
+            yield from _unfinished(vm)
+
+    def live(self) -> Iterator[Entry | None]:
+        """The entries of sources that grow, as they come, whatever source they are of; None where none has more."""
+        going = [self._decoder(reading, domains).rows(None) for reading, domains in self._arranged()]
+        while going:
+            for rows in tuple(going):
+                for entry in rows:
+                    if entry is None:
+                        break
+                    yield entry
+                else:
+                    going.remove(rows)
+            if going:
+                yield None
+        self.over = True
+        for vm in self.vms.values():
+            yield from _unfinished(vm)
+
+    def _arranged(self) -> Iterator[tuple[Reading, Domains]]:
+        """The sources that are read, in order, each with the domains of its host."""
         readings = arrange(self._sources, self.catalogue, self._dissector)
         self.readings = list(readings)
         sites = {site(reading.source): Domains() for reading in readings}
@@ -121,10 +191,7 @@ class Decoder:
             if advice := reading.dissectors[0].advice:
                 self._pass_over(reading, advice, alone=len(readings) == 1)
                 continue
-            yield from self._decoder(reading, sites[site(reading.source)]).rows(progress)
-        for vm in self.vms.values():
-            yield from _unfinished(vm)
-
+            yield reading, sites[site(reading.source)]
 
     def _pass_over(self, reading: Reading, advice: str, *, alone: bool) -> None:
         """What another program must convert first is no source; where there are others, they are read."""
@@ -140,12 +207,22 @@ class Decoder:
         kernels = [1]
         if reading.vantage == "guest" and (vm := self.vms.get(reading.vm)) is not None:
             kernels = [boot for boot in range(1, vm.boot + 1) if vm.began.get(boot) != "migration"]
-            trial = _SourceDecoder(reading, given, self.vms, domains, Ledger(reading.source.name), {})
+            trial = _SourceDecoder(reading, given, self.vms, domains, Ledger(reading.source.name), {},
+                                   stopped=lambda: self.stopped)
             if len(kernels) != max(trial.kernels(), 1):  # nobody knows which start of the kernel is which boot
                 reading, kernels = replace(reading, vm=f"{reading.vm} (console)"), [1]
         ledger = Ledger(reading.source.name)
         self.ledgers.append(ledger)
-        return _SourceDecoder(reading, given, self.vms, domains, ledger, self._offsets, kernels)
+        return _SourceDecoder(reading, given, self.vms, domains, ledger, self._offsets, kernels,
+                              stopped=lambda: self.stopped)
+
+
+def _size(source: Source) -> int | None:
+    region = source.evidence.region
+    if region is None:
+        return None
+    with region.reader() as reader:
+        return None if codec_of(reader.at(0, MAGIC_BYTES)) else region.size
 
 
 def _unfinished(vm: Vm) -> Iterator[Message]:
@@ -183,12 +260,12 @@ def _plausible(record: Record) -> bool:
 class _SourceDecoder:
     def __init__(
         self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger,
-        offsets: Mapping[str, int], kernels: Sequence[int] = (1,),
+        offsets: Mapping[str, int], kernels: Sequence[int] = (1,), *, stopped: Callable[[], bool],
     ) -> None:
         self._reading, self._offsets = reading, offsets
         self._kernels = kernels
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
-        self._reads = Reads(reading, given, ledger, self._needles)
+        self._reads = Reads(reading, given, ledger, self._needles, stopped)
         self._vms, self._domains, self._ledger = vms, domains, ledger
         self._domain = reading.domain
         """The domain that the device model, whose own word this is, serves at present."""
@@ -214,12 +291,22 @@ class _SourceDecoder:
                 if vm.name == reading.vm or vm.name.startswith(f"{reading.vm}-"):
                     vm.entering = True
 
-    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry]:
+    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry | None]:
+        """Everything of this source; None at every pause of one that grows."""
+        pauses = 0
         for read in self._reads.records(progress):
             if isinstance(read, Record):
                 if (offset_ns := self._offsets.get(read.clock or "")) is not None:
                     _shift(read, offset_ns)
                 yield from self._in_order(read)
+                pauses = 0
+            elif read is None:
+                pauses += 1
+                if pauses == _PAUSES:
+                    for row in self._end():
+                        self._put(row)
+                    yield from self._take(None)
+                yield None
             else:
                 self._ledger.note(read)
         for row in self._finish():
@@ -513,12 +600,16 @@ class _SourceDecoder:
                 for done in stream.flush():
                     yield from self._assembled(vm, done)
 
-    def _finish(self) -> Iterator[Entry]:
+    def _end(self) -> Iterator[Entry]:
+        """Nothing goes on of what is open."""
         for (name, _), stream in list(self._streams.items()):
             vm = self._vms[name]
             for done in stream.flush():
                 yield from self._assembled(vm, done)
         yield from self._release()
+
+    def _finish(self) -> Iterator[Entry]:
+        yield from self._end()
         for row, function in self._held:
             if function is None or function.ours:
                 yield self._settle(row)

@@ -29,9 +29,11 @@ class Reads:
     """Reads one source by its dissectors. `needles` are asked for, by lines that were found, for what else to find."""
 
     def __init__(
-        self, reading: Reading, given: Given, ledger: Ledger, needles: Callable[[bytes], Iterable[re.Pattern[bytes]]]
+        self, reading: Reading, given: Given, ledger: Ledger, needles: Callable[[bytes], Iterable[re.Pattern[bytes]]],
+        stopped: Callable[[], bool],
     ) -> None:
-        """Make the readers; nothing is read yet."""
+        """Make the readers; nothing is read yet. Where `stopped` says so, the source ends before its end."""
+        self._stopped = stopped
         self._source, self._ledger, self._more = reading.source, ledger, needles
         chosen = reading.dissectors
         self._stream = next(((one.name, one.stream(given)) for one in chosen if one.stream is not None), None)
@@ -40,8 +42,11 @@ class Reads:
         self._neighbour = False
         """Whether the first line of the next window stands beside a hit."""
 
-    def records(self, progress: Callable[[int], None] | None = None) -> Iterator[Read]:
-        """Everything that is said, in order; `progress` is told the bytes read so far."""
+    def records(self, progress: Callable[[int], None] | None = None) -> Iterator[Read | None]:
+        """Everything that is said, in order; `progress` is told the bytes that are read.
+
+        None is a pause: the source is one that grows, and has no more at present.
+        """
         yield from self._lines(progress) if self._stream is None else self._bytes(*self._stream, progress)
         self._ledger.truncated = self._source.truncated
 
@@ -56,16 +61,23 @@ class Reads:
                     progress(len(chunk))
                 yield chunk
                 self._ledger.forget_before(total.bytes - len(chunk))
+                if self._stopped():
+                    return
 
         for read in self._guarded(name, stream.read(counted()), lambda: (total.bytes, stream.records, 0)):
             total.lines = stream.records
+            if isinstance(read, Damage) and self._stopped():  # what was not read on is not damaged
+                continue
             yield read
         total.lines = stream.records
 
-    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Read]:
+    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Read | None]:
         total = self._ledger.total
         line = 1
         for window in self._source.windows():
+            if not window.data:
+                yield None
+                continue
             yield from self._window(window, line)
             size = window.size
             newlines = window.data.count(b"\n", 0, size)
@@ -75,6 +87,8 @@ class Reads:
             self._ledger.forget_before(window.offset)
             if progress:
                 progress(size)
+            if self._stopped():
+                break
         for name, reader in self._readers:
             if isinstance(reader, Held):
                 yield from self._guarded(name, reader.finish(), lambda: (total.bytes, line, 0))

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "new-dissector": "the skeleton of a dissector of your own",
     "diff": "where two negotiations part, whatever their timing",
     "generate": "a recording of a modelled driver on a modelled device",
+    "follow": "a recording that is still being written: rows and findings as they come",
     "explain": "registers, products, profiles, drivers and mask bits in words",
 }
 """Every command with what it is for; a module of its name in this room declares its arguments and runs it."""

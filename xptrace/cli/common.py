@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Final
 
 from dissectors import broken
 from dissectors.clock import CLOCKS
 from xptrace.access.decode import Decoder
+from xptrace.cli.progress import Progress, size_text
 from xptrace.errors import XptraceError
 from xptrace.exports.file import whole
 from xptrace.intake import content
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from xptrace.filter import Filter
 
 
+PARTIAL: Final = ("decode", "summary", "check", "timeline", "info")
+"""Commands whose result is worth having also of the beginning of what is to be read."""
+
+
 def add_inputs(command: argparse.ArgumentParser) -> None:
     """FILE arguments, and those that say how to read them."""
     command.add_argument("files", nargs="+", metavar="FILE",
@@ -31,7 +38,7 @@ def add_inputs(command: argparse.ArgumentParser) -> None:
     add_reading(command)
 
 
-def add_reading(command: argparse.ArgumentParser) -> None:
+def add_reading(command: argparse.ArgumentParser, *, output: bool = True) -> None:
     """The arguments that say how to read, and where to write."""
     command.add_argument("--trace-events", action="append", default=[], metavar="FILE",
                          help="declarations of a private build, in QEMU's trace-events syntax")
@@ -39,7 +46,8 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tsc-hz", type=_frequency, metavar="HZ", help="frequency of the host's time stamp counter")
     command.add_argument("--clock-offset", action="append", default=[], type=_offset, metavar="CLOCK=SECONDS",
                          help="what to add to times of CLOCK (xptrace info tells it) to make them UTC")
-    command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
+    if output:
+        command.add_argument("-o", "--output", metavar="FILE", help="write there; the file appears whole or not at all")
     command.add_argument("--ledger", action="store_true", help="account for every byte read, on standard error")
 
 
@@ -78,10 +86,50 @@ def _offset(text: str) -> tuple[str, int]:
     return clock, nanoseconds
 
 
-def decoder(arguments: argparse.Namespace, files: Sequence[str] | None = None) -> Decoder:
+def decoder(
+    arguments: argparse.Namespace, files: Sequence[str] | None = None, sources: Sequence[Source] | None = None
+) -> Decoder:
     """A decoder of the FILE arguments, or of some of them, with the settings that the arguments give."""
-    return Decoder(arguments.files if files is None else files, arguments.trace_events, dissector=arguments.source,
-                   tsc_hz=arguments.tsc_hz, clock_offsets=dict(arguments.clock_offset))
+    made = Decoder(arguments.files if files is None else files, arguments.trace_events, dissector=arguments.source,
+                   tsc_hz=arguments.tsc_hz, clock_offsets=dict(arguments.clock_offset), sources=sources)
+    if getattr(arguments, "command", None) in PARTIAL:
+        _stop_when_interrupted(made, arguments)
+    return made
+
+
+def _stop_when_interrupted(decoder: Decoder, arguments: argparse.Namespace) -> None:
+    """Let an interrupt end the reading, not the command: what was read until then is shown, and marked so."""
+
+    def stop() -> None:
+        decoder.stopped = True
+
+    def stopped() -> None:
+        output = arguments.output or getattr(arguments, "plot", None)
+        if output:
+            print(f"xptrace: interrupted: {printable(output)} is not written", file=sys.stderr)
+            close(decoder, full=arguments.ledger)
+        elif arguments.command != "decode":  # whose rows have been shown already
+            size = sum(ledger.total.bytes for ledger in decoder.ledgers)
+            print(f"xptrace: interrupted: what follows is of the first {size} bytes", file=sys.stderr)
+
+    decoder.on_stop = stopped
+    on_interrupt(stop, lambda: decoder.over)
+
+
+def on_interrupt(stop: Callable[[], None], over: Callable[[], bool]) -> None:
+    """Have an interrupt stop something that is not over; the next one ends the command at once.
+
+    Where interrupts are ignored, as in the background of a script, they stay so.
+    """
+
+    def interrupted(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if over():
+            raise KeyboardInterrupt
+        stop()
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)
 
 
 def case(arguments: argparse.Namespace) -> Case:
@@ -123,25 +171,14 @@ def write_bytes(write: Callable[[IO[bytes]], None], output: str | None, *, binar
         write(sys.stdout.buffer)
 
 
-def progress() -> Callable[[int], None] | None:
-    """Tells how far reading has come, where standard error is a terminal and standard output is not."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
+def progress(*, streams: bool = False) -> Callable[[int], None] | None:
+    """Tells how far reading has come, where standard error is a terminal.
+
+    `streams` says that rows are shown while they are read: a terminal that shows them needs no other sign of life.
+    """
+    if not sys.stderr.isatty() or (streams and sys.stdout.isatty()):
         return None
-    read = 0
-
-    def tell(size: int) -> None:
-        nonlocal read
-        read += size
-        print(f"\rxptrace: {_size(read)} read\x1b[K\r", end="", file=sys.stderr, flush=True)
-
-    return tell
-
-
-def _size(count: int) -> str:
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} B"
+    return Progress(sys.stderr)
 
 
 def _account(ledger: Ledger) -> Iterator[str]:
@@ -153,7 +190,7 @@ def _account(ledger: Ledger) -> Iterator[str]:
 
 
 def close(decoder: Decoder, *, full: bool) -> int:
-    """Say on standard error what was read; returns the exit code."""
+    """Say on standard error what was read; returns the exit code. Raises KeyboardInterrupt where that was cut short."""
     found, silent = False, 0
     for reading, ledger in zip(decoder.readings, decoder.ledgers, strict=True):
         name = printable(ledger.source)
@@ -187,7 +224,12 @@ def close(decoder: Decoder, *, full: bool) -> int:
             total[kind][0] += size
             total[kind][1] += lines
     parts = " + ".join(f"{lines} {kind}" for kind, (_, lines) in total.items() if kind != "read")
-    print(f"xptrace: {parts} = {total['read'][1]} lines, {_size(total['read'][0])}", file=sys.stderr)
+    print(f"xptrace: {parts} = {total['read'][1]} lines, {size_text(total['read'][0])}", file=sys.stderr)
+    if decoder.stopped:
+        sys.stdout.flush()
+        of = "" if decoder.size is None else f" of {decoder.size}"
+        print(f"xptrace: interrupted: {total['read'][0]} bytes read{of}", file=sys.stderr)
+        raise KeyboardInterrupt
     return 0 if found else 1
 
 

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.fields and arguments.format != "fields":
         raise XptraceError("-e goes with -T fields")
     decoder = common.decoder(arguments)
-    rows = _chosen(decoder.rows(common.progress()), arguments)
+    rows = _chosen(decoder.rows(common.progress(streams=arguments.output is None)), arguments)
     if (wanted := common.wanted(arguments, "entries")) is not None:
         rows = wanted.choose(rows)
     if arguments.format == "parquet":

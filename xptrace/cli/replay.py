@@ -105,7 +105,7 @@ class _Replaying:
 
     def _judged(self) -> Iterator[Any]:
         wanted = self._arguments.vm
-        rows = (row for row in self.decoder.rows(common.progress()) if not wanted or row.vm in wanted)
+        rows = (row for row in self.decoder.rows(common.progress(streams=True)) if not wanted or row.vm in wanted)
         for judged in self._replay.rows(self._negotiations.watch(rows)):
             self.diverged += judged.judgement.agrees is False
             if self._coverage is not None:

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     decoder = common.decoder(arguments)
     replay = Replay(device.start(arguments, profile), decoder.vms)
     states = States(replay)
-    rows = _until(decoder.rows(common.progress()), arguments)
+    rows = _until(decoder.rows(common.progress(streams=True)), arguments)
     found: Iterable[Interval] = states.watch(replay.rows(rows))
     if not arguments.all:
         deque(found, maxlen=0)
