@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from itertools import product as every
 from pathlib import Path
+from string import ascii_letters, ascii_lowercase
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -303,7 +304,7 @@ class TestPseudonyms:
     def test_no_two_names_become_one_and_none_stays(self) -> None:
         """All names of two letters, and all numbers of three digits."""
         names = Pseudonyms(KEY)
-        for alphabet, length in ((_LETTERS, 2), ("0123456789", 3)):
+        for alphabet, length in ((ascii_lowercase, 2), ("0123456789", 3)):
             whole = ["".join(one) for one in every(alphabet, repeat=length)]
             shown = [names.run(one, "word") for one in whole]
             free = [one for one, other in zip(shown, whole, strict=True) if other not in WORDS]
@@ -311,7 +312,7 @@ class TestPseudonyms:
             assert all(one != other for one, other in zip(shown, whole, strict=True) if other.strip("0"))
             assert all(re.fullmatch(rf"[{alphabet}]{{{length}}}", one) for one in shown)
 
-    @given(st.text(_LETTERS + _LETTERS.upper() + "0123456789-._", max_size=70))
+    @given(st.text(ascii_letters + "0123456789-._", max_size=70))
     def test_a_name_keeps_its_form(self, name: str) -> None:
         shown = Pseudonyms(KEY).name(name)
         assert len(shown) == len(name)
