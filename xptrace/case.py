@@ -12,7 +12,7 @@ from xptrace.access.attribution import Vm
 from xptrace.access.correlation import Correlation, Views
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Access, Entry, Message
-from xptrace.access.survey import Survey
+from xptrace.access.survey import Survey, Surveyed
 from xptrace.errors import XptraceError
 from xptrace.frames import schema
 from xptrace.frames.build import Columns
@@ -37,7 +37,7 @@ class _Tables(NamedTuple):
     events: pd.DataFrame
     summary: pd.DataFrame
     ledger: pd.DataFrame
-    sources: pd.DataFrame
+    sources: list[Surveyed]
     correlations: list[Correlation]
     vms: dict[str, Vm]
     interned: Interned
@@ -68,7 +68,7 @@ class Case:
         events = Columns(schema.EVENTS)
         decoder = self._fresh()
         stories, interned = Stories(decoder.vms), Interned()
-        views, survey, sources = Views(decoder.vms), Survey(decoder), Columns(schema.SOURCES)
+        views, survey = Views(decoder.vms), Survey(decoder)
         for entry in survey.watch(views.watch(stories.watch(decoder.entries()))):
             if isinstance(entry, Access):
                 accesses.append(entry.row())
@@ -81,10 +81,8 @@ class Case:
         for ledger in decoder.ledgers:
             for kind, size, lines in ledger.rows():
                 accounts.append({"source": ledger.source, "kind": kind, "bytes": size, "lines": lines})
-        for surveyed in survey.sources:
-            sources.append(surveyed.summary())
         return _Tables(accesses.frame(), messages.frame(), events.frame(), negotiations.frame(), accounts.frame(),
-                       sources.frame(), views.correlations(), decoder.vms, interned, told)
+                       survey.sources, views.correlations(), decoder.vms, interned, told)
 
     def entries(self) -> Iterator[Entry]:
         """Every access, message and event (`xptrace.access.rows`), in the order of the recordings, read once more."""
@@ -129,10 +127,16 @@ class Case:
         """The account of every byte and line read."""
         return self._tables.ledger
 
-    @property
+    @cached_property
     def sources(self) -> pd.DataFrame:
-        """One row a recording: what it is, whose view, which VMs and boots, its clock and the times by it."""
-        return self._tables.sources
+        """One row a recording: what it is, whose view, which VMs and boots, its clock and the times by it.
+
+        For their digests the recordings are read once more, when this is first asked for.
+        """
+        columns = Columns(schema.SOURCES)
+        for surveyed in self._tables.sources:
+            columns.append(surveyed.summary())
+        return columns.frame()
 
     @cached_property
     def correlations(self) -> pd.DataFrame:

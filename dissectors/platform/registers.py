@@ -88,6 +88,12 @@ UNPLUG_BITS: Final = (
 ALL_UNPLUG_BITS: Final = sum(bit.value for bit in UNPLUG_BITS)
 
 
+LEGACY_UNPLUGS: Final[dict[tuple[str, int], int]] = {
+    ("bar0_unplug_all", 1): 3, ("bar0_log", 1): 1, ("bar0_log", 2): 2,
+}
+"""Legacy registers and the values that unplug, with the mask bits that they amount to."""
+
+
 def in_words(mask: int) -> str:
     """What a mask asks to unplug, in words."""
     return ", ".join(bit.meaning for bit in UNPLUG_BITS if mask & bit.value) or "nothing"

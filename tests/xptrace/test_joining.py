@@ -162,3 +162,11 @@ def test_two_witnesses_of_a_vm_without_a_device_models_log_stand_side_by_side(tm
     assert boots(case.accesses) == {("dom1", 1), ("dom1 (kvm)", 1)}
     (relation,) = case.correlations.itertuples()
     assert (relation.matches, relation.one_clock, relation.other_clock) == (1, "xenalyze", "trace")
+
+
+def test_a_process_that_serves_several_domains_in_turns_begins_no_boot_at_each_turn(tmp_path: Path) -> None:
+    """Composed: Dom0's own QEMU is the back end of the disks of two guests, and logs both in turns."""
+    log = tmp_path / "qemu-trace-dom0.log"
+    node = "xs_node_vprintf /local/domain/0/backend/qdisk/{}/51712/online 1\n"
+    log.write_text("".join(node.format(domain) for domain in (1, 2) * 50))
+    assert len(boots(xptrace.open(log).events)) == 2

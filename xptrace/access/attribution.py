@@ -84,9 +84,8 @@ VANTAGES: Final[tuple[Vantage, ...]] = get_args(Vantage)
 class Reading:
     """One source that is to be read: by which dissectors, from whose view, and whose it is as far as its name tells.
 
-    `named` says that the file's name is a guest's, `apart` that several device
-    models write to it in turns, told apart by thread. `domain` is the domain that its head says it is of, `names` are
-    the domains that its head names.
+    `named` says that the file's name is a guest's, `apart` that several device models write to it in turns, told apart
+    by thread. `domain` is the domain that its head says it is of, `names` are the domains that its head names.
     """
 
     source: Source

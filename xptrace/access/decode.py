@@ -276,8 +276,10 @@ class _SourceDecoder:
         self._neighbours: dict[str, dict[tuple[int, int], Record]] = {}
         """By VM, where each I/O BAR was put or taken from last, until something shows Xen's device."""
         self._latch: dict[str, int] = {}
-        self._run: tuple[int, str, int] | None = None
-        """Domain, VM and boot of which it was last learnt that they are one."""
+        self._learnt: set[tuple[int, str, int]] = set()
+        """Domains, VMs and boots of which it was learnt that they are one."""
+        self._served: set[tuple[int, str]] = set()
+        """Domains and VMs of which it was learnt in any boot."""
         self._widths: dict[tuple[str, int], Widths] = {}
         """Of each boot, the sizes that the order of the accesses tells where the records do not."""
         self._processes: dict[int, int] = {}
@@ -386,13 +388,16 @@ class _SourceDecoder:
         if record.event.startswith(_PATHS):
             self._domain = domain_of(record.raw) or self._domain
         domain = self._domain if record.domain is None else record.domain
-        if domain is None or self._run == (domain, vm.name, vm.boot):
+        if domain is None or (domain, vm.name, vm.boot) in self._learnt:
             return
         if self._domains.taken(vm.name, vm.boot) not in (None, domain):
+            if (domain, vm.name) in self._served:  # a process that serves several domains in turns, as Dom0's does
+                return
             yield from self._renew(vm, None)
         if not vm.used:
             vm.boot = max(vm.boot, self._domains.ordinal(domain, vm.name))
-        self._run = (domain, vm.name, vm.boot)
+        self._learnt.add((domain, vm.name, vm.boot))
+        self._served.add((domain, vm.name))
         self._domains.runs(domain, Run(vm.name, vm.boot, record.time_ns, record.clock))
 
     def _renew(self, vm: Vm, began: Beginning | None) -> Iterator[Entry]:

@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dissectors.platform.registers import BAR0_SIZE, REGISTERS
+from dissectors.platform.registers import BAR0_SIZE, LEGACY_UNPLUGS, REGISTERS
 
 MASK: Final = "mask"
 """The name of the field."""
-_LEGACY: Final = {"bar0_unplug_all": {1: 3}, "bar0_log": {1: 1, 2: 2}}
+_LEGACY: Final = {
+    name: {value: mask for (one, value), mask in LEGACY_UNPLUGS.items() if one == name} for name, _ in LEGACY_UNPLUGS
+}
+"""The mask that each value stands for, by the register's name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
 from dissectors.platform.registers import (
+    LEGACY_UNPLUGS,
     LOG_REGISTERS,
     MAGIC,
     MAGIC_BLACKLISTED,
@@ -44,10 +45,6 @@ Evidence = Literal[
 
 No recording holds the inventory, the emulated devices of the VM: the user may give it.
 """
-
-_LEGACY: Final = {("bar0_unplug_all", 1): 3, ("bar0_log", 1): 1, ("bar0_log", 2): 2}
-"""Legacy registers and values that unplug, and the mask bits that they amount to."""
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -103,7 +100,7 @@ class Step:
             return None
         if self.register == "unplug_mask":
             return self.value
-        return _LEGACY.get((self.register, self.value))
+        return LEGACY_UNPLUGS.get((self.register, self.value))
 
 
 @dataclass(frozen=True, slots=True)
