@@ -1,0 +1,605 @@
+"""One source's accesses and messages: its records put together, each with the VM, the boot and the device it is of.
+
+Nothing is kept but what is still open: the access that is being put together, the device's log buffer, and the
+accesses to PCI functions of which nothing has told yet whether they are Xen's.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from dissectors import Given
+from dissectors.capture.header import CAPTURED
+from dissectors.clock import WALL
+from dissectors.platform import registers
+from dissectors.platform.registers import Direction, Space
+from dissectors.record import Damage, Record
+from dissectors.vocabulary import (
+    DEVICE_START,
+    DOMAIN,
+    GUEST_LINE,
+    GUEST_START,
+    MEMORY_ACCESS,
+    PORT_ACCESS,
+    READ,
+    VIA_DEBUG,
+    VIA_KERNEL,
+    VIA_LOG,
+)
+from xptrace.access import spaces as machine
+from xptrace.access.assembled import Assembled, Config
+from xptrace.access.attribution import Beginning, Reading, Vm
+from xptrace.access.captured import restored
+from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
+from xptrace.access.domains import Domains, Run, domain_of
+from xptrace.access.messages import Line, decode_text
+from xptrace.access.reads import Reads
+from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Way
+from xptrace.access.signs import SIGNS
+from xptrace.access.spaces import Function
+from xptrace.access.widths import Widths
+from xptrace.intake.ledger import Ledger
+
+MOST_HELD: Final = 100_000
+"""Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
+
+LONGEST_PAUSE: Final = 64
+"""Lines of other threads that may stand between two records of one access."""
+
+_PAUSES: Final = 2
+"""Pauses after which what is open is over: the records of one access are written at once, if not in one piece."""
+
+_PORT_SPACE: Final = 1 << 16
+_WAYS: Final[dict[bytes, Way]] = {VIA_LOG: "log", VIA_DEBUG: "debug", VIA_KERNEL: "kernel"}
+_ACCESSES: Final = (PORT_ACCESS, MEMORY_ACCESS)
+_PATHS: Final = ("xs_node_", "xen_device_", "xen_bus_")
+"""Events of QEMU that tell paths of xenstore."""
+_LIFE: Final = ("runstate_set", "vm_state_notify", "destroy_hvm_domain_action")
+_OWN: Final = (
+    "xen_", "xs_node_", "xenstore_", "xenstored_", "kvm_xen_", "qemu_system_", "system_reset", "device_", "domain",
+    "qmp_", "driver_", "guest_",
+)
+
+
+def unfinished(vm: Vm) -> Iterator[Message]:
+    """What a VM's guest wrote and its device never emitted, when there is no more."""
+    line = vm.assembler.unfinished()
+    if line is not None:
+        yield _message(vm, line, "observed")
+
+
+def _message(vm: Vm, line: Line, certainty: Certainty) -> Message:
+    record = line.records[-1]
+    if any(r.recovered for r in line.records):
+        certainty = "inferred"
+    return Message(record.time_ns, record.clock, vm.name, vm.boot, decode_text(line.text), line.complete, certainty,
+                   line.records)
+
+
+def _shift(record: Record, offset_ns: int) -> None:
+    """Make a time of another clock one of the wall clock, as the user says; one that it cannot show is missing."""
+    time_ns = -1 if record.time_ns is None else record.time_ns + offset_ns
+    record.time_ns, record.clock = (time_ns, WALL) if 0 <= time_ns < 1 << 63 else (None, None)
+
+
+def _plausible(record: Record) -> bool:
+    """Whether the numbers of an access can be true: a corrupt size is not worth 2 to the power of it."""
+    size, count, cpu = (record.integer(name) for name in ("size", "count", "cpu_index"))
+    numbers = [value for value in record.values.values() if isinstance(value, int)]
+    return (
+        size in (None, 1, 2, 4, 8)
+        and (count is None or 0 <= count < 1 << 32)
+        and (cpu is None or -1 <= cpu < 1 << 31)
+        and all(-1 <= number < 1 << 64 for number in numbers)
+    )
+
+
+class SourceDecoder:
+    """The entries of one source, and what is still open of it."""
+
+    def __init__(
+        self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger,
+        offsets: Mapping[str, int], kernels: Sequence[int] = (1,), *, stopped: Callable[[], bool],
+    ) -> None:
+        self._reading, self._offsets = reading, offsets
+        self._kernels = kernels
+        """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
+        self._reads = Reads(reading, given, ledger, self._needles, stopped)
+        self._vms, self._domains, self._ledger = vms, domains, ledger
+        self._domain = reading.domain
+        """The domain that the device model, whose own word this is, serves at present."""
+        self._streams: dict[tuple[str, int | str | None], Stream] = {}
+        self._last: tuple[str, int | str | None] | None = None
+        self._held: deque[tuple[Entry, Function | None]] = deque()
+        self._events: list[Event] = []
+        self._neighbours: dict[str, dict[tuple[int, int], Record]] = {}
+        """By VM, where each I/O BAR was put or taken from last, until something shows Xen's device."""
+        self._latch: dict[str, int] = {}
+        self._learnt: set[tuple[int, str, int]] = set()
+        """Domains, VMs and boots of which it was learnt that they are one."""
+        self._served: set[tuple[int, str]] = set()
+        """Domains and VMs of which it was learnt in any boot."""
+        self._widths: dict[tuple[str, int], Widths] = {}
+        """Of each boot, the sizes that the order of the accesses tells where the records do not."""
+        self._processes: dict[int, int] = {}
+        """The device models' processes, numbered as they came."""
+        self._started = 0
+        """How many times the guest's kernel has begun in this source."""
+        self._ready: list[tuple[int, int, Entry]] = []
+        self._sequence = itertools.count()
+        if reading.vantage == "device":
+            for vm in vms.values():
+                if vm.name == reading.vm or vm.name.startswith(f"{reading.vm}-"):
+                    vm.entering = True
+
+    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry | None]:
+        """Everything of this source; None at every pause of one that grows."""
+        pauses = 0
+        for read in self._reads.records(progress):
+            if isinstance(read, Record):
+                if (offset_ns := self._offsets.get(read.clock or "")) is not None:
+                    _shift(read, offset_ns)
+                yield from self._in_order(read)
+                pauses = 0
+            elif read is None:
+                pauses += 1
+                if pauses == _PAUSES:
+                    for row in self._end():
+                        self._put(row)
+                    yield from self._take(None)
+                yield None
+            else:
+                self._ledger.note(read)
+        for row in self._finish():
+            self._put(row)
+        yield from self._take(None)
+
+    def kernels(self) -> int:
+        """How many times the guest's kernel begins in the source."""
+        return sum(1 for read in self._reads.records() if isinstance(read, Record) and read.event == GUEST_START)
+
+    def _needles(self, told: bytes) -> Iterable[re.Pattern[bytes]]:
+        """What the records of BARs must hold: of those that are known, and of those that these lines may set up."""
+        known = (needle for vm in self._vms.values() for needle in vm.spaces.needles())
+        return {needle.pattern: needle for needle in (*known, *machine.foresee(told))}.values()
+
+    def _in_order(self, record: Record) -> Iterator[Entry]:
+        """The rows that a record completes, after all that began before them, whatever thread they are of."""
+        if len(self._streams) < 2:
+            yield from self._record(record)
+            return
+        for row in self._record(record):
+            self._put(row)
+        for key, stream in list(self._streams.items()):
+            if record.line - stream.line > LONGEST_PAUSE:
+                del self._streams[key]
+                for done in stream.flush():
+                    for row in self._assembled(self._vms[key[0]], done):
+                        self._put(row)
+        begun = [s.current.records[0].offset for s in self._streams.values() if s.current and s.current.records]
+        yield from self._take(min(begun, default=record.offset + 1))
+
+    def _put(self, row: Entry) -> None:
+        heapq.heappush(self._ready, (row.records[0].offset, next(self._sequence), row))
+
+    def _take(self, before: int | None) -> Iterator[Entry]:
+        while self._ready and (before is None or self._ready[0][0] < before):
+            yield heapq.heappop(self._ready)[2]
+
+    # -- whose record
+
+    def _vm(self, record: Record) -> Vm:
+        """The VM of a record, by the guest or the domain that it names, or by its source."""
+        reading, name = self._reading, record.guest
+        if name is None:
+            device = reading.vantage == "device" and (reading.named or record.domain == self._domain)
+            name = reading.vm if device or record.domain is None else self._place(record)[0]
+        if reading.apart and record.thread is not None:
+            name = f"{name}-{record.thread}"
+        if record.process is not None and self._processes.setdefault(record.process, len(self._processes)):
+            name = f"{name}-{record.process}"  # the process of another VM than the first
+        witness = reading.dissectors[0].name if reading.vantage == "host" and record.event in _ACCESSES else None
+        known, of = self._vms.get(name), None
+        if witness is not None and known is not None and (known.accessed or known.witness not in (None, witness)):
+            name, of = f"{name} ({witness})", name  # somebody else tells of the same accesses
+        vm = self._vms.get(name)
+        if vm is None:
+            vm = self._vms[name] = Vm(name, thread=record.thread, of=of)
+        vm.witness = vm.witness or witness
+        if witness is not None and record.domain is not None:
+            vm.boot = self._place(record)[1]
+        return vm
+
+    def _place(self, record: Record) -> tuple[str, int]:
+        return self._domains.whose(record.domain or 0, record.time_ns, record.clock)
+
+    def _boot(self, vm: Vm, record: Record) -> int:
+        """The boot of that VM that a record is of."""
+        if self._reading.vantage == "device" or record.event in _ACCESSES:
+            return vm.boot
+        if record.domain is not None:
+            return self._place(record)[1]
+        beyond = max(self._started, 1) - len(self._kernels)
+        return self._kernels[-1] + beyond if beyond > 0 else self._kernels[beyond - 1]
+
+    def _learn(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """Which domain the device model serves, as soon as it says so; another domain is another boot."""
+        if record.event.startswith(_PATHS):
+            self._domain = domain_of(record.raw) or self._domain
+        domain = self._domain if record.domain is None else record.domain
+        if domain is None or (domain, vm.name, vm.boot) in self._learnt:
+            return
+        if self._domains.taken(vm.name, vm.boot) not in (None, domain):
+            if (domain, vm.name) in self._served:  # a process that serves several domains in turns, as Dom0's does
+                return
+            yield from self._renew(vm, None)
+        if not vm.used:
+            vm.boot = max(vm.boot, self._domains.ordinal(domain, vm.name))
+        self._learnt.add((domain, vm.name, vm.boot))
+        self._served.add((domain, vm.name))
+        self._domains.runs(domain, Run(vm.name, vm.boot, record.time_ns, record.clock))
+
+    def _renew(self, vm: Vm, began: Beginning | None) -> Iterator[Entry]:
+        """Another device model serves this VM from now on."""
+        yield from self._flush(vm)
+        yield from unfinished(vm)
+        vm.next_boot(began)
+        vm.spaces, vm.proven, vm.entering = machine.Spaces(), False, False
+
+    def _stream(self, vm: Vm, record: Record) -> Stream:
+        key: int | str | None = record.thread
+        cpu = record.integer("cpu_index")
+        if key is None and cpu is not None and cpu >= 0:
+            key = f"cpu{cpu}"
+        whole = (vm.name, key)
+        last = self._last if self._last is not None and self._last[0] == vm.name else None
+        if record.thread is None and last is not None and self._follows(record, last):
+            whole = last
+        self._last = whole
+        return self._streams.setdefault(whole, Stream())
+
+    def _follows(self, record: Record, last: tuple[str, int | str | None]) -> bool:
+        """Whether a record without a thread goes on with what the last one told of, whatever the vCPU.
+
+        Some events tell no vCPU: the device's own, and those of config space; of a read the vCPU is told after them.
+        """
+        if record.event.startswith(("xen_platform_log", "pci_cfg_", "xen_pv_mmio")):
+            return True
+        stream = self._streams.get(last)
+        current = None if stream is None else stream.current
+        return (
+            record.event == "memory_region_ops_read" and current is not None and current.kind == "config"
+            and current.address is None and current.direction == "read"
+        )
+
+    def _record(self, record: Record) -> Iterator[Entry]:
+        vm = self._vm(record)
+        event = record.event
+        if event in CAPTURED:  # put together before it was captured
+            self._ledger.decode(record)
+            yield from self._emit(restored(record, vm), None)
+            return
+        if self._reading.vantage == "device":
+            yield from self._learn(vm, record)
+        many = len(self._events) > LONGEST_PAUSE  # no access has so many effects: what is open is over
+        if many:
+            yield from self._flush(vm)
+        if many or (self._events and not any(stream.current for stream in self._streams.values())):
+            yield from self._release()
+        if event == "xen_platform_log":
+            vm.proven = True
+            if not self._stream(vm, record).log(record):
+                yield from self._flush(vm)
+                yield from self._say(vm, [record], None)
+        elif event in _ACCESSES:
+            yield from self._told(vm, record)
+        elif event == GUEST_LINE:
+            yield from self._heard(vm, record)
+        elif event.startswith("pci_update_mappings_"):
+            yield from self._mapping(vm, record)
+        elif (event.startswith(_OWN) and not event.startswith("xen_pv_mmio")) or event in _LIFE:
+            self._ledger.decode(record)
+            if event == DOMAIN and record.domain is not None and record.text("name"):
+                self._domains.named(record.domain, record.text("name").decode("utf-8", "replace"))
+            if event == GUEST_START:
+                self._started += 1
+            yield from self._life(vm, record)
+            self._note(vm, record)
+        elif _plausible(record):
+            for done in self._stream(vm, record).feed(record):
+                yield from self._assembled(vm, done)
+        else:
+            reason = f"{event} tells of an access that no processor makes"
+            self._ledger.note(Damage(record.source, record.offset, record.length, record.line, reason))
+
+    def _told(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """An access that one record tells whole."""
+        address, size, value = (record.integer(name) for name in ("addr", "size", "val"))
+        direction: Direction = "read" if record.integer("dir") == READ else "write"
+        if not _plausible(record) or address is None:
+            self._ledger.note(Damage(record.source, record.offset, record.length, record.line,
+                                     f"{record.event} tells of an access that no processor makes"))
+            return
+        yield from self._flush(vm)
+        inferred = record.derived
+        if size is None and record.event == PORT_ACCESS:
+            size = self._widths.setdefault((vm.name, vm.boot), Widths()).infer(direction, address, value)
+            inferred = inferred or size is not None
+        kind = "pio" if record.event == PORT_ACCESS else "mmio"
+        yield from self._assembled(vm, Assembled(
+            direction, kind, address, size, value, 0, [record], count=record.integer("count") or 1,
+            vcpu=record.integer("cpu_index"), inferred=inferred,
+        ))
+
+    def _heard(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """A line that the guest said."""
+        yield from self._flush(vm)
+        via = _WAYS[record.text("via")]
+        if self._reading.vantage == "device":
+            vm.used = True
+        certainty: Certainty = "inferred" if record.recovered or record.derived else "observed"
+        text = decode_text(record.text("s"))
+        yield from self._emit(
+            Message(record.time_ns, record.clock, vm.name, self._boot(vm, record), text, complete=True,
+                    certainty=certainty, records=[record], via=via), None)
+
+    # -- epochs
+
+    def _note(self, vm: Vm, record: Record) -> None:
+        """Keep an event until the access that it may be an effect of has been handed on."""
+        read = SIGNS.get(record.event)
+        sign = read(record) if read else None
+        if sign is not None:
+            topic, subject, said, value = sign
+            if value is not None and not 0 <= value < 1 << 64:  # a number of a stranger's
+                value = None
+            self._events.append(
+                Event(record.time_ns, record.clock, vm.name, self._boot(vm, record), topic, subject, said, value,
+                      [record])
+            )
+
+    def _release(self) -> Iterator[Entry]:
+        events, self._events = self._events, []
+        for event in events:
+            yield from self._emit(event, None)
+
+    def _life(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        event = record.event
+        if event == "xen_map_portio_range" and record.integer("start_addr") == registers.PORTS.start:
+            vm.proven = True
+        fresh = event in ("xen_ioreq_server_create", DEVICE_START)
+        before = record.text("current_state_str") if event == "runstate_set" else b""
+        begins = before in (b"prelaunch", b"inmigrate") and record.text("new_state_str") == b"running"
+        began: Beginning = "reset"
+        if fresh:
+            began = "process"
+        elif begins:
+            began = "migration" if before == b"inmigrate" else "process"
+        elif event not in ("kvm_xen_soft_reset", "qemu_system_reset_request", "system_reset"):
+            return
+        yield from self._flush(vm)
+        if fresh:
+            if vm.created or vm.used:
+                yield from self._renew(vm, began)
+            vm.created, vm.entering, vm.thread = True, False, record.thread
+        elif vm.used:
+            vm.next_boot(began)
+        vm.began[vm.boot] = began
+
+    def _mapping(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        device = record.text("dev").decode("utf-8", "replace")  # up to QEMU 6.2 only a pointer
+        bar, base, size = record.integer("bar"), record.integer("addr"), record.integer("size")
+        slot = record.integer("slot")
+        if bar is None or base is None or size is None or slot is None:
+            return
+        number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
+        function = vm.spaces.function(number, device or None)
+        if 0 < base < base + size <= _PORT_SPACE:  # a neighbour's BAR may come to lie where another's is
+            self._neighbours.setdefault(vm.name, {})[number, bar] = record
+        if vm.used or vm.proven or function.ours:
+            self._tell_neighbours(vm)
+        if not function.ours:
+            return
+        self._ledger.decode(record)
+        if record.event.endswith("add"):
+            vm.spaces.mapping(function, bar, base, size)
+            return
+        current = self._stream(vm, record).current
+        if current is not None and current.direction == "write" and (
+            current.config is not None or current.address in CONFIG_DATA
+        ):
+            return
+        yield from self._flush(vm)
+        if vm.used:  # BARs that go without a config write go by a reset
+            vm.next_boot("reset")
+
+    def _tell_neighbours(self, vm: Vm) -> None:
+        """Tell where the I/O BARs are, which is nobody's business as long as nothing shows Xen's device."""
+        for record in self._neighbours.pop(vm.name, {}).values():
+            self._ledger.decode(record)
+            self._note(vm, record)
+
+    def _enter(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """The first access of a source, or of another device model in the same one, may open a new boot."""
+        if self._reading.vantage != "device":
+            return
+        changed = record.thread is not None and record.thread != vm.thread
+        by_xen = "cpu_index" not in record.values or record.integer("cpu_index") == -1
+        if vm.used and ((vm.entering and (changed or record.thread is None)) or (changed and by_xen and vm.thread)):
+            for (name, thread), stream in list(self._streams.items()):
+                if name == vm.name and thread != record.thread:  # what the old device model did last is of the old boot
+                    for done in stream.flush():
+                        yield from self._assembled(vm, done)
+            yield from unfinished(vm)
+            vm.next_boot(None)
+        vm.entering = False
+        if record.thread is not None:
+            vm.thread = record.thread
+
+    # -- from assembled accesses to rows
+
+    def _flush(self, vm: Vm) -> Iterator[Entry]:
+        for (name, _), stream in self._streams.items():
+            if name == vm.name:
+                for done in stream.flush():
+                    yield from self._assembled(vm, done)
+
+    def _end(self) -> Iterator[Entry]:
+        """Nothing goes on of what is open."""
+        for (name, _), stream in list(self._streams.items()):
+            vm = self._vms[name]
+            for done in stream.flush():
+                yield from self._assembled(vm, done)
+        yield from self._release()
+
+    def _finish(self) -> Iterator[Entry]:
+        yield from self._end()
+        for row, function in self._held:
+            if function is None or function.ours:
+                yield self._settle(row)
+        self._held.clear()
+
+    def _assembled(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
+        if done.address == CONFIG_ADDRESS and done.kind == "pio":
+            if done.direction == "write" and done.size == 4 and done.value is not None:
+                self._latch[vm.name] = done.value
+            return
+        if done.kind == "pio" and done.address in CONFIG_DATA and done.config is None:
+            latch = self._latch.get(vm.name)
+            if latch is None or not latch >> 31:
+                return
+            done.kind = "config"
+            done.config = Config(latch >> 8 & 0xFFFF, latch & 0xFC | (done.address or 0) & 3)
+        if done.kind == "config" and done.config is not None:
+            yield from self._config(vm, done, done.config)
+        elif done.kind == "pio" and done.address is not None:
+            yield from self._port(vm, done, done.address)
+        elif done.kind == "mmio":
+            yield from self._memory(vm, done)
+
+    def _config(self, vm: Vm, done: Assembled, config: Config) -> Iterator[Entry]:
+        from dissectors.platform import config_space
+
+        function = vm.spaces.function(config.function, config.device)
+        vm.spaces.config(function, config.offset, done.size, done.direction, done.value)
+        if function.ours is False:
+            yield from self._drain()
+            return
+        said = config_space.meaning(config.offset, done.size, done.direction, done.value, function.name)
+        yield from self._access(vm, done, "pci-config", config.offset, said, 0, function)
+
+    def _port(self, vm: Vm, done: Assembled, address: int) -> Iterator[Entry]:
+        size = done.size or 1
+        for at, region in done.regions:
+            vm.spaces.region(at, region)
+        place = vm.spaces.port(address, size, done.regions)
+        if place is None:
+            yield from self._other(vm, done)
+            return
+        space, base, function = place
+        if function is not None and function.ours is None and done.logs:
+            vm.spaces.prove(function)  # only the platform device emits a line while it serves a port write
+        if space == "pio" and (done.regions or (done.direction, done.size, done.value) == ("read", 2, registers.MAGIC)):
+            vm.proven = True
+        if space == "bar0" and done.grows:
+            done.size = None  # BAR0 takes single bytes: the first of them does not tell how wide the access was
+        said = registers.meaning(space, address - base, done.size, done.direction, done.value)
+        yield from self._access(vm, done, space, address, said, base, function)
+
+    def _memory(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
+        function = None
+        if done.address is None:
+            function = vm.spaces.pvdevice()
+            base = function.bar1 if function is not None and function.bar1 is not None else None
+            done.address = None if base is None or done.device_offset is None else base + done.device_offset
+            said = f"BAR1 of the PV device, offset 0x{done.device_offset or 0:x}; size and value not recorded"
+            yield from self._access(vm, done, "bar1", done.address, said, base or 0, function)
+            return
+        place = vm.spaces.memory(done.address, done.regions)
+        if place is None:
+            if not any(r.event.startswith("xen_pv_mmio") for r in done.records):
+                yield from self._other(vm, done)
+                return
+            place = (0, vm.spaces.pvdevice())
+        base, function = place
+        whose = function.name if function is not None else "the platform device"
+        answer = "reads as all ones" if function is not None and function.device == "xen-pvdevice" else "reads as zero"
+        where = f"BAR1 of {whose}" + (f", offset 0x{done.address - base:x}" if base else "")
+        said = f"{where}: {answer if done.direction == 'read' else 'ignored'}; address space for the driver"
+        yield from self._access(vm, done, "bar1", done.address, said, base, function)
+
+    def _other(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
+        if done.logs:
+            yield from self._say(vm, done.logs, None)
+
+    def _access(
+        self, vm: Vm, done: Assembled, space: Space, address: int | None, said: str, base: int,
+        function: Function | None,
+    ) -> Iterator[Entry]:
+        first = done.records[0]
+        if function is None or function.ours is not None:
+            yield from self._enter(vm, first)
+            vm.used = vm.used or space != "pci-config"
+            vm.accessed = vm.accessed or self._reading.vantage == "device"
+            self._tell_neighbours(vm)
+        doubtful = done.inferred or any(r.recovered for r in done.records) or (space == "pio" and not vm.proven)
+        offset = None if address is None else address - base
+        if done.value is not None and done.size is not None:
+            done.value &= (1 << 8 * done.size) - 1
+        access = Access(
+            first.time_ns, first.clock, vm.name, vm.boot, done.vcpu, space, address, done.size, done.direction,
+            done.value, done.count, registers.register_name(space, offset, done.size, done.direction), said,
+            "inferred" if doubtful else "observed", done.records, base, function,
+        )
+        yield from self._emit(access, function)
+        yield from self._say(vm, done.logs, access)
+        yield from self._release()
+
+    def _say(self, vm: Vm, logs: list[Record], access: Access | None) -> Iterator[Entry]:
+        certainty: Certainty = "observed"
+        if access is not None:
+            certainty = access.certainty
+            if access.direction == "write" and access.space in ("pio", "bar0") and access.address is not None:
+                offset = access.address - access.base
+                for piece in registers.pieces(access.space, offset, access.size, "write", access.value):
+                    register = piece.register
+                    if register is None or register.name not in registers.LOG_REGISTERS:
+                        continue
+                    if piece.value is None:
+                        vm.assembler.unrecorded(access.records[-1])
+                    elif register.name == "log" or piece.value not in (1, 2):
+                        vm.assembler.character(piece.value, access.records[-1])
+        for line in vm.assembler.take(logs):
+            vm.used = True
+            yield from self._emit(_message(vm, line, certainty), None)
+
+    def _emit(self, row: Entry, function: Function | None) -> Iterator[Entry]:
+        """Hand a row on, unless it, or one before it, waits for its function to become known."""
+        unknown = function is not None and function.ours is None
+        if not self._held and not unknown:
+            yield self._settle(row)
+            return
+        self._held.append((row, function))
+        yield from self._drain()
+        if len(self._held) > MOST_HELD:
+            self._held.popleft()
+            yield from self._drain()
+
+    def _drain(self) -> Iterator[Entry]:
+        while self._held:
+            row, function = self._held[0]
+            if function is not None and function.ours is None:
+                return
+            self._held.popleft()
+            if function is None or function.ours:
+                yield self._settle(row)
+
+    def _settle(self, row: Entry) -> Entry:
+        for record in () if isinstance(row, Event) else row.records:  # an event was counted when it was read
+            self._ledger.decode(record)
+        return row
