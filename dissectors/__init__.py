@@ -12,15 +12,18 @@ Those of a third party are found by the entry point group `xptrace.dissectors`, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.machinery import PathFinder
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from dissectors.kernel import Batch, Kernel
     from dissectors.qemu.catalogue import Catalogue
     from dissectors.record import Damage, Loss, Record
 
@@ -64,6 +67,27 @@ class Held(Protocol):
         ...
 
 
+@runtime_checkable
+class Plain(Lines, Protocol):
+    """What a reader of lines may have besides: programs, by which the kernel reads those of its lines that are plain.
+
+    What they read is what `read` would say, of events with these names and clocks by number.
+    """
+
+    programs: bytes
+    events: Sequence[str]
+    clocks: Sequence[str | None]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for a later line."""
+        ...
+
+    def passed(self, number: int) -> None:
+        """The lines up to this number were read by the kernel, and each was a record."""
+        ...
+
+
 class Stream(Protocol):
     """Reads the bytes of one source from first to last."""
 
@@ -72,6 +96,15 @@ class Stream(Protocol):
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Record | Damage | Loss]:
         """What the records say, in order; `Record.line` is the record's number, from 1."""
+        ...
+
+
+@runtime_checkable
+class Packed(Stream, Protocol):
+    """What a reader of bytes may have besides: a way to read, with the kernel, many records at once."""
+
+    def batches(self, chunks: Iterable[bytes], kernel: Kernel) -> Iterator[Record | Damage | Loss | Batch]:
+        """What `read` says; but records that are plain, of which there are many, as batches."""
         ...
 
 
@@ -95,26 +128,77 @@ class Dissector:
     advice: str = ""
 
 
-_OURS: Final = (
-    "dissectors.qemu.textlog", "dissectors.qemu.simpletrace", "dissectors.qemu.lttng", "dissectors.qemu.ctf",
-    "dissectors.qemu.traditional", "dissectors.qemu.qtest", "dissectors.qemu.qmp",
-    "dissectors.linux.kvm", "dissectors.linux.strace", "dissectors.linux.tracedat", "dissectors.linux.perfdata",
-    "dissectors.xen.xentrace", "dissectors.xen.xenalyze",
-    "dissectors.xen.console", "dissectors.xen.oxenstored", "dissectors.xen.xenstored", "dissectors.xen.xenstore_ls",
-    "dissectors.xen.libxl", "dissectors.xen.xapi", "dissectors.linux.guest_kernel",
-    "dissectors.linux.journal", "dissectors.paste", "dissectors.capture.pcapng", "dissectors.capture.pcap",
-)
-"""Modules of this project that declare a `DISSECTOR`."""
+@dataclass(frozen=True, slots=True)
+class _Module:
+    """A module of this project that declares a `DISSECTOR`, and what there is in every head that its `sniff` knows.
+
+    Such a head begins with one of `first`, or has one of `signs` in it, wherever; any head may be one where there are
+    neither. So a module is imported where its format may be, and not for every log.
+    """
+
+    name: str
+    first: tuple[bytes, ...] = ()
+    signs: tuple[bytes, ...] = ()
+
+    def may_know(self, head: bytes) -> bool:
+        """Whether its `sniff` has to be asked."""
+        if not (self.first or self.signs) or head.startswith(self.first):
+            return True
+        return any(all(map(head.__contains__, one)) and one in head for one in self.signs)  # a byte is found at once
+
+    def dissector(self) -> Dissector:
+        """What it declares."""
+        found: Dissector = import_module(f"dissectors.{self.name}").DISSECTOR
+        return found
+
+
+_OURS: Final[Mapping[str, _Module]] = MappingProxyType({
+    "qemu-log": _Module("qemu.textlog"),
+    "simpletrace": _Module("qemu.simpletrace", first=(b"\xff" * 8,)),
+    "lttng": _Module("qemu.lttng", signs=(b" qemu:", b" cpu_id = ")),
+    "ctf": _Module("qemu.ctf", first=(
+        b"/* CTF 1.", b"\xc1\x1f\xfc\xc1", b"\xc1\xfc\x1f\xc1", b"\x75\xd1\x1d\x57", b"\x57\x1d\xd1\x75",
+        b"\xc1\xf1\xdc\xc1", b"\xc1\xdc\xf1\xc1",
+    )),
+    "qemu-xen-traditional": _Module("qemu.traditional", signs=(
+        b"domid: ", b"Register xen platform.", b"Done register platform.", b"platform_fixed_ioport: ",
+        b"ROM memory area now R", b"PV driver", b"PV product ", b"UNPLUG: ", b"region type ", b"squash iomem [",
+        b"ide_unplug_harddisk: ", b"pci_dev_unplug: ", b"throttling", b"xen platform: device_id=", b": qemu ",
+        b": XenPCI ", b": disabled ", b"Issued domain ",
+    )),
+    "qtest": _Module("qemu.qtest", signs=(b"[R +", b"[I ", b"b 0x", b"w 0x", b"l 0x", b"q 0x", b"ad 0x", b"te 0x")),
+    "qmp": _Module("qemu.qmp", signs=(b'"event"', b'"QMP"', b'"return"', b'"microseconds"')),
+    "kvm": _Module("linux.kvm", first=(b"version = ", b"cpus="), signs=(b": ",)),
+    "strace": _Module("linux.strace", signs=(b"VCPU", b"KVM_", b" = ")),
+    "trace.dat": _Module("linux.tracedat", first=(b"\x17\x08\x44tracing",)),
+    "perf.data": _Module("linux.perfdata", first=(b"PERFILE2", b"2ELIFREP", b"PERFFILE")),
+    "xentrace": _Module("xen.xentrace", signs=(b"\x03\xf0\x01\x20",)),
+    "xenalyze": _Module("xen.xenalyze", signs=(b"CPU", b"- d", b"x d", b"| d", b". d", b"l d", b"  d")),
+    "xen-console": _Module("xen.console", signs=(b"(XEN) ", b"(d")),
+    "oxenstored": _Module("xen.oxenstored", signs=(b"Z]  ",)),
+    "xenstored": _Module("xen.xenstored", signs=(b"IN 0x", b"OUT 0x")),
+    "xenstore-ls": _Module("xen.xenstore_ls", signs=(b' = "',)),
+    "libxl": _Module("xen.libxl", signs=(b"Waiting for domain ", b"libxl: ", b"Domain ")),
+    "xensource": _Module("xen.xapi", signs=(b"|",)),
+    "guest-kernel": _Module("linux.guest_kernel", first=(b"[",), signs=(
+        b"\n[", b" kernel: ", b"Linux version ", b"NetBSD ", b"Copyright (c) 199", b"Hypervisor detected: Xen ",
+        b"DMI: Xen HVM domU", b"Xen Platform", b"the Xen platform PCI", b"XEN: ", b"able emulated devices",
+    )),
+    "journal": _Module("linux.journal", signs=(b"__REALTIME_TIMESTAMP",)),
+    "paste": _Module("paste"),
+    "pcapng": _Module("capture.pcapng", first=(b"\n\r\r\n",)),
+    "pcap": _Module("capture.pcap", first=(
+        b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1",
+    )),
+})  # fmt: skip
+"""This project's own, by the name of the dissector."""
 
 
 @cache
 def dissectors() -> Mapping[str, Dissector]:
     """Every dissector by its name: ours, and those that are installed beside them and can be loaded."""
-    found = dict(_ours())
-    for name, one in _others().items():
-        if isinstance(one, Dissector):
-            found.setdefault(name, one)
-    return MappingProxyType(found)
+    found = {name: module.dissector() for name, module in _OURS.items()}
+    return MappingProxyType(found | {one.name: one for one in _theirs()})
 
 
 def broken() -> Mapping[str, str]:
@@ -126,18 +210,20 @@ def broken() -> Mapping[str, str]:
 
 def is_ours(name: str) -> bool:
     """Whether the dissector of that name is this project's own."""
-    return name in _ours()
+    return name in _OURS
 
 
-@cache
-def _ours() -> Mapping[str, Dissector]:
-    found: list[Dissector] = [import_module(module).DISSECTOR for module in _OURS]
-    return {one.name: one for one in found}
+def _theirs() -> Iterator[Dissector]:
+    return (one for name, one in _others().items() if isinstance(one, Dissector) and not is_ours(name))
 
 
 @cache
 def _others() -> Mapping[str, Dissector | str]:
     """Third parties' dissectors by name, or why one cannot be loaded: it must not keep ours from their work."""
+    if not _may_be_announced():
+        return {}
+    from importlib.metadata import entry_points  # which costs as much as to decode a small log
+
     found: dict[str, Dissector | str] = {}
     for point in entry_points(group=GROUP):
         try:
@@ -151,6 +237,39 @@ def _others() -> Mapping[str, Dissector | str]:
     return found
 
 
+def _may_be_announced() -> bool:
+    """Whether anything installed may announce a dissector, as importlib.metadata would see it.
+
+    Where packages lie in anything but directories, or are found by anything but Python's own path, there may be some.
+    """
+    if any(hasattr(finder, "find_distributions") and finder is not PathFinder for finder in sys.meta_path):
+        return True
+    return any(_announces(Path(place)) for place in sys.path)
+
+
+def _announces(place: Path) -> bool:
+    """Whether the metadata of a package there names the group of dissectors, or cannot be read."""
+    egg = place.suffix.lower() == ".egg"
+    try:
+        for folder in place.iterdir():
+            name = folder.name.lower()
+            if not (name.endswith((".dist-info", ".egg-info")) or (egg and name == "egg-info")):
+                continue
+            try:
+                if GROUP.encode() in (folder / "entry_points.txt").read_bytes():
+                    return True
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+_CERTAIN: Final = 100
+
+
 def choose(head: bytes, source: str | None = None) -> list[tuple[Dissector, int]]:
     """The dissectors for a source with this head, each with how sure it is, the surest first.
 
@@ -158,10 +277,14 @@ def choose(head: bytes, source: str | None = None) -> list[tuple[Dissector, int]
 
     `source` forces one by its name; raises KeyError where there is none.
     """
-    known = dissectors()
     if source is not None:
-        return [(known[source], known[source].sniff(head))]
-    sure = sorted(((one, one.sniff(head)) for one in known.values()), key=lambda entry: -entry[1])
+        one = dissectors()[source]
+        return [(one, one.sniff(head))]
+    for module in _OURS.values():
+        if head.startswith(module.first) and (one := module.dissector()).lines is None and one.sniff(head) == _CERTAIN:
+            return [(one, _CERTAIN)]  # nobody can be surer, and only one reads bytes
+    known = [module.dissector() for module in _OURS.values() if module.may_know(head)]
+    sure = sorted(((one, one.sniff(head)) for one in (*known, *_theirs())), key=lambda entry: -entry[1])
     able = [(one, percent) for one, percent in sure if percent > 0]
     whole = [(one, percent) for one, percent in able if one.lines is None]
     return whole[:1] or able

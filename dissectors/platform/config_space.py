@@ -1,4 +1,4 @@
-"""PCI config space of Xen's functions: the type 0 header, declared once with construct.
+"""PCI config space of Xen's functions: the type 0 header, declared once.
 
 Law: PCI Local Bus Specification 3.0, 6.1 (header), 6.2.2 (command), 6.2.5.1 (BARs); identities as observed on QEMU
 7.2, 10.0 and 10.2, and as registered in xen/docs/man/xen-pci-device-reservations.7.pod::
@@ -9,37 +9,15 @@ Law: PCI Local Bus Specification 3.0, 6.1 (header), 6.2.2 (command), 6.2.5.1 (BA
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
-
-from construct import Array, Container, Int8ul, Int16ul, Int24ul, Int32ul, Padding, Struct
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from dissectors.platform.registers import VENDOR, Direction
 
-HEADER: Final = Struct(
-    "vendor_id" / Int16ul,
-    "device_id" / Int16ul,
-    "command" / Int16ul,
-    "status" / Int16ul,
-    "revision" / Int8ul,
-    "class_code" / Int24ul,
-    "cache_line_size" / Int8ul,
-    "latency_timer" / Int8ul,
-    "header_type" / Int8ul,
-    "bist" / Int8ul,
-    "bar" / Array(6, Int32ul),
-    "cardbus_cis" / Int32ul,
-    "subsystem_vendor_id" / Int16ul,
-    "subsystem_id" / Int16ul,
-    "expansion_rom" / Int32ul,
-    "capabilities" / Int8ul,
-    Padding(7),
-    "interrupt_line" / Int8ul,
-    "interrupt_pin" / Int8ul,
-    "min_grant" / Int8ul,
-    "max_latency" / Int8ul,
-)
-"""The 64 bytes of a type 0 header; bytes from 0x40 on are the device's own."""
+if TYPE_CHECKING:
+    from construct import Container, Struct
 
 COMMAND_BITS: Final = {
     0x001: "I/O", 0x002: "memory", 0x004: "bus master", 0x008: "special cycles", 0x010: "write and invalidate",
@@ -69,21 +47,45 @@ class Field:
     name: str
 
 
-def _fields() -> tuple[Field, ...]:
-    found = []
+_LAYOUT: Final = (
+    ("vendor_id", 2), ("device_id", 2), ("command", 2), ("status", 2), ("revision", 1), ("class_code", 3),
+    ("cache_line_size", 1), ("latency_timer", 1), ("header_type", 1), ("bist", 1),
+    *((f"BAR{number}", 4) for number in range(6)),
+    ("cardbus_cis", 4), ("subsystem_vendor_id", 2), ("subsystem_id", 2), ("expansion_rom", 4), ("capabilities", 1),
+    (None, 7), ("interrupt_line", 1), ("interrupt_pin", 1), ("min_grant", 1), ("max_latency", 1),
+)  # fmt: skip
+"""The 64 bytes of a type 0 header, from the first on: each field with its size; bytes from 0x40 on are the device's."""
+
+
+def _fields() -> Iterator[Field]:
     offset = 0
-    for part in HEADER.subcons:
-        size = int(part.sizeof())
-        if part.name == "bar":
-            found += [Field(offset + 4 * number, 4, f"BAR{number}") for number in range(size // 4)]
-        elif part.name is not None:
-            found.append(Field(offset, size, str(part.name)))
+    for name, size in _LAYOUT:
+        if name is not None:
+            yield Field(offset, size, name)
         offset += size
-    return tuple(found)
 
 
-FIELDS: Final = _fields()
-"""The fields of `HEADER` with their places; reserved bytes are none."""
+FIELDS: Final = tuple(_fields())
+"""The fields of the header with their places; reserved bytes are none."""
+
+
+@cache
+def header() -> Struct:
+    """The header as construct reads and builds it; the base address registers are one array, `bar`.
+
+    To say what an access means takes no construct: it is imported here.
+    """
+    from construct import Array, BytesInteger, Int32ul, Padding, Struct
+
+    parts = []
+    for name, size in _LAYOUT:
+        if name == "BAR0":
+            parts.append("bar" / Array(6, Int32ul))
+        elif name is None:
+            parts.append(Padding(size))
+        elif not name.startswith("BAR"):
+            parts.append(name / BytesInteger(size, swapped=True))
+    return Struct(*parts)
 
 
 def fields_at(offset: int, size: int) -> list[Field]:
@@ -102,8 +104,8 @@ def identity(vendor: int, device: int) -> str | None:
 
 def parse(raw: bytes) -> Container:
     """A header from its 64 bytes; raises construct.StreamError where there are fewer."""
-    header: Container = HEADER.parse(raw)
-    return header
+    found: Container = header().parse(raw)
+    return found
 
 
 def _bar(name: str, value: int, direction: Direction) -> str:

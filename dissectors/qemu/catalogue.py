@@ -10,14 +10,23 @@ needs, era by era; a build's own `trace-events-all` can be added. Two eras of on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dissectors.qemu.declaration import Conversion, EventDeclaration, read_declarations
+from dissectors.qemu.declaration import (
+    Conversion,
+    DeclarationLine,
+    EventDeclaration,
+    declaration_lines,
+    read_declarations,
+)
 from dissectors.qemu.inverse import EventPattern
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
 def _age(declaration: EventDeclaration) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -57,24 +66,28 @@ def _in_order(declarations: Iterable[EventDeclaration]) -> tuple[EventDeclaratio
 
 
 class Catalogue:
-    """The declarations by event name; patterns are compiled when an event is first met."""
+    """The declarations by event name; ours are read, and patterns are compiled, when an event is first met."""
 
-    def __init__(self, *sources: Iterable[EventDeclaration], ordered: Iterable[EventDeclaration] = ()) -> None:
-        """Take declarations, those of an earlier source before those of a later one; `ordered` are a build's own."""
+    def __init__(
+        self, *sources: Iterable[EventDeclaration], ordered: Iterable[EventDeclaration] = (),
+        last: Mapping[bytes, Sequence[DeclarationLine]] | None = None,
+    ) -> None:
+        """Take declarations, those of an earlier source before those of a later one, `last` by their names.
+
+        `ordered` are a build's own.
+        """
         self.ordered = tuple(ordered)
         """The declarations of one build as its files have them: the place of an event among them is its number."""
+        self._sources: list[dict[bytes, list[EventDeclaration]]] = []
+        self._last = last or {}
         self._declarations: dict[bytes, tuple[EventDeclaration, ...]] = {}
         self._patterns: dict[bytes, tuple[EventPattern, ...]] = {}
         for source in sources:
             by_name: dict[bytes, list[EventDeclaration]] = {}
             for declaration in source:
                 by_name.setdefault(declaration.name.encode(), []).append(declaration)
-            for name, found in by_name.items():
-                before = self._declarations.get(name, ())
-                known = {(one.format, one.arguments) for one in before}
-                more = (one for one in _in_order(found) if (one.format, one.arguments) not in known)
-                self._declarations[name] = (*before, *more)
-        self._names = frozenset(self._declarations)
+            self._sources.append(by_name)
+        self._names = frozenset(self._last).union(*self._sources)
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -83,30 +96,53 @@ class Catalogue:
 
     def declarations(self, name: bytes) -> tuple[EventDeclaration, ...]:
         """Return the forms of an event, a user's first, then the newest era first; empty where the event is unknown."""
-        return self._declarations.get(name, ())
+        if (declarations := self._declarations.get(name)) is None:
+            if name not in self._names:  # a name comes out of the input: not one to remember
+                return ()
+            declarations = self._declarations[name] = self._collected(name)
+        return declarations
+
+    def _collected(self, name: bytes) -> tuple[EventDeclaration, ...]:
+        found: list[EventDeclaration] = []
+        last = [event for line in self._last.get(name, ()) for event in line.events()]
+        for declarations in (*(source.get(name, []) for source in self._sources), last):
+            known = {(one.format, one.arguments) for one in found}
+            found += [one for one in _in_order(declarations) if (one.format, one.arguments) not in known]
+        return tuple(found)
 
     def patterns(self, name: bytes) -> tuple[EventPattern, ...]:
         """Return the patterns of an event in the order in which to try them; empty where the event is unknown."""
         if (patterns := self._patterns.get(name)) is None:
-            if name not in self._names:  # a name comes out of the input: not one to remember
-                return ()
-            patterns = self._patterns[name] = tuple(EventPattern(one) for one in self._declarations[name])
+            patterns = tuple(EventPattern(one) for one in self.declarations(name))
+            if patterns:
+                self._patterns[name] = patterns
         return patterns
 
 
+def _events() -> Path | Traversable:
+    """The directory of our own declarations."""
+    folder = Path(__file__).with_name("events")
+    if folder.is_dir():
+        return folder
+    from importlib.resources import files  # where the package lies in an archive
+
+    return files(__package__).joinpath("events")
+
+
 @cache
-def _ours() -> tuple[EventDeclaration, ...]:
-    declarations: list[EventDeclaration] = []
-    folder = files(__package__).joinpath("events")
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+def _ours() -> Mapping[bytes, Sequence[DeclarationLine]]:
+    """Our own declarations by name: few of them are needed for one recording."""
+    found: dict[bytes, list[DeclarationLine]] = {}
+    for entry in sorted(_events().iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".trace-events"):
-            declarations.extend(read_declarations(entry.read_text(encoding="utf-8"), f"events/{entry.name}"))
-    return tuple(declarations)
+            for line in declaration_lines(entry.read_text(encoding="utf-8"), f"events/{entry.name}"):
+                found.setdefault(line.name.encode(), []).append(line)
+    return found
 
 
 @cache
 def _default() -> Catalogue:
-    return Catalogue(_ours())
+    return Catalogue(last=_ours())
 
 
 def load(extra: Iterable[Path] = ()) -> Catalogue:
@@ -118,4 +154,4 @@ def load(extra: Iterable[Path] = ()) -> Catalogue:
     theirs = [
         read_declarations(path.read_text(encoding="utf-8", errors="surrogateescape"), str(path)) for path in extra
     ]
-    return Catalogue(*theirs, _ours(), ordered=chain.from_iterable(theirs)) if theirs else _default()
+    return Catalogue(*theirs, ordered=chain.from_iterable(theirs), last=_ours()) if theirs else _default()

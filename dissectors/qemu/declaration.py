@@ -259,12 +259,26 @@ def _events(line: str, era: str, origin: str) -> Iterator[EventDeclaration]:
         yield one
 
 
-def read_declarations(text: str, origin: str) -> list[EventDeclaration]:
-    """Read the declarations of one `trace-events` file; `origin` is its name, for errors.
+@dataclass(frozen=True, slots=True)
+class DeclarationLine:
+    """A line of a `trace-events` file that declares something, not read yet; `origin` is `file:line`."""
 
-    Raises `DeclarationError` at the first line that is neither a declaration nor a comment nor blank.
-    """
-    declarations: list[EventDeclaration] = []
+    text: str
+    era: str
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """The name that it declares; of a tcg event what the names of its two begin with."""
+        return self.text.partition("(")[0].split()[-1]
+
+    def events(self) -> Iterator[EventDeclaration]:
+        """What it declares; raises `DeclarationError` where it is no declaration."""
+        return _events(self.text, self.era, self.origin)
+
+
+def declaration_lines(text: str, origin: str) -> Iterator[DeclarationLine]:
+    """The lines of a `trace-events` file that are neither comments nor blank, each with the era that holds for it."""
     era = ""
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
@@ -272,5 +286,12 @@ def read_declarations(text: str, origin: str) -> list[EventDeclaration]:
             if comment := _ERA.fullmatch(line):
                 era = comment[1]
         elif line:
-            declarations.extend(_events(line, era, f"{origin}:{number}"))
-    return declarations
+            yield DeclarationLine(line, era, f"{origin}:{number}")
+
+
+def read_declarations(text: str, origin: str) -> list[EventDeclaration]:
+    """Read the declarations of one `trace-events` file; `origin` is its name, for errors.
+
+    Raises `DeclarationError` at the first line that is neither a declaration nor a comment nor blank.
+    """
+    return [event for line in declaration_lines(text, origin) for event in line.events()]

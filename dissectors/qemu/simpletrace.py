@@ -16,16 +16,25 @@ Text of a guest is at most 512 bytes of its line here, and in version 0 not ther
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from functools import partial
 from struct import Struct
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dissectors import Dissector, Given
-from dissectors.clock import MONOTONIC
+from dissectors.clock import MONOTONIC, WALL
+from dissectors.kernel import RECORD, Batch, Kernel, dtype
+from dissectors.platform.registers import PORTS
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import CHARACTER, POINTER, REAL, STRING, Argument, EventDeclaration
+from dissectors.qemu.layouts import Table
+from dissectors.qemu.programs import EVENTS
 from dissectors.record import Damage, Loss, Record, Value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 HEADER_EVENT: Final = 0xFFFF_FFFF_FFFF_FFFF
 DROPPED: Final = 0xFFFF_FFFF_FFFF_FFFE
@@ -45,9 +54,22 @@ LONGEST_NAME: Final = 255
 _ORDERS: Final = {
     Struct(f"{order}QQ").pack(HEADER_EVENT, MAGIC): order for order in "<>"
 }
+_BEYOND: Final = 15
+"""Bytes behind a record that are looked at: a file's 16 first bytes may begin in it, which is then broken off."""
+_CLOCKS: Final = (None, WALL, MONOTONIC)
+_FEW: Final = 8
+"""Records that are read one by one before the kernel is asked; more where that was in vain."""
+_MANY: Final = 1 << 20
+_WORTH_WHILE: Final = 64
+"""Plain records that are worth while a batch."""
+_NEARLY: Final = 1 << 12
+"""Bytes at the end of what is held, in which a record may stand that is not whole."""
+_MOST_RECORDS: Final = 1 << 16
+"""Records of a batch, which the processor's caches can still hold."""
 _NAME: Final = re.compile(rb"[A-Za-z_]\w*")
 _LAST_TIME: Final = 1 << 63
 
+_Told = TypeVar("_Told")
 Unpack = Callable[[bytes, int], tuple[int, int, int, int, int]]
 """Reads type, event, time, length and process id; of versions without a type or a length, what they would be."""
 
@@ -261,6 +283,8 @@ class _Rules:
         """The events that can be ours, by their number."""
         self.passed: set[int] = set()
         """The numbers of all others."""
+        self.table = Table(typed=version == 4, process=version != 2) if version and order == "<" else None
+        """By which the kernel reads what is plain."""
         self.refusal = self._refusal()
         self.sign = _sign(None if self.refusal else version, order)
         if self.refusal is None and version != 4:
@@ -291,6 +315,8 @@ class _Rules:
         else:
             self.wanted.pop(number, None)
             self.passed.add(number)
+        if self.table is not None:
+            self.table.number(number, name, declarations)
 
     def name_bytes(self, held: _Held) -> int | None:
         """The length of the record here that names an event; None where it is not whole, or none."""
@@ -370,14 +396,23 @@ class SimpleTrace:
         self._source, self._catalogue = given.source, given.catalogue
         self.records = 0
         """How many records it has met, the file's header and the names of events among them."""
+        self._records: NDArray[Any] | None = None
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Record | Damage | Loss]:
         """What the records say, in order; events that cannot be ours are passed over."""
-        held = _Held(chunks)
+        return self._read(_Held(chunks), self._events)
+
+    def batches(self, chunks: Iterable[bytes], kernel: Kernel) -> Iterator[Record | Damage | Loss | Batch]:
+        """The same, but of those records that are plain, many at once."""
+        return self._read(_Held(chunks), partial(self._mixed, kernel))
+
+    def _read(
+        self, held: _Held, events: Callable[[_Held, _Rules], Iterator[_Told]]
+    ) -> Iterator[_Told | Damage | Loss]:
         rules = _Rules(None, "<", self._catalogue)
         while True:
             if not rules.refusal:
-                yield from self._events(held, rules)
+                yield from events(held, rules)
             if not held.reach(1):
                 return
             if header := _header(held):
@@ -402,17 +437,68 @@ class SimpleTrace:
         held.at += length
         held.doubtful = None
 
-    def _events(self, held: _Held, rules: _Rules) -> Iterator[Record]:
-        """The events from here on, up to anything else; `held.at` is there then."""
+    def _mixed(self, kernel: Kernel, held: _Held, rules: _Rules) -> Iterator[Record | Batch]:
+        """What `_events` reads; but plain ones in batches, where there are many of them."""
+        pace = _FEW
+        while (yield from self._events(held, rules, pace)):
+            count = yield from self._batches(kernel, held, rules)
+            pace = _FEW if count >= _WORTH_WHILE else min(max(4 * pace, count), _MANY)
+
+    def _batches(self, kernel: Kernel, held: _Held, rules: _Rules) -> Generator[Record | Batch, None, int]:
+        """The plain events from here on; returns how many were found at last. Few are left where they are."""
+        count = 0
+        while rules.table is not None and rules.table.packed and held.reach(_BEYOND + 1):
+            stop = len(held.data) - _BEYOND
+            records = self._room()
+            count = kernel.walk(held.data, held.at, stop, rules.table.packed, PORTS.start, len(PORTS), records)
+            end = int(records[count - 1]["start"]) + int(records[count - 1]["length"]) if count else held.at
+            yield from self._handed(held, rules, records[:count])
+            if stop - end > _NEARLY and count < len(records):
+                break
+            if count < len(records) and not held.reach(len(held.data) - held.at + 1):
+                break
+        return count
+
+    def _handed(self, held: _Held, rules: _Rules, records: NDArray[Any]) -> Iterator[Record | Batch]:
+        """Plain events as batches, until there are few."""
+        data, base = held.data, held.base
+        while len(records) >= _WORTH_WHILE:
+            batch = Batch(data, base, self.records + 1, records, EVENTS, _CLOCKS)
+            yield batch
+            if batch.taken:
+                last = records[batch.taken - 1]
+                self.records += batch.taken
+                held.at = base + int(last["start"]) + int(last["length"]) - held.base
+                held.doubtful = None
+            apart = min(batch.apart, len(records) - batch.taken)
+            yield from self._events(held, rules, apart)
+            records = records[batch.taken + apart :]
+
+    def _room(self) -> NDArray[Any]:
+        """Where batches lie, one after the other."""
+        import numpy as np
+
+        if self._records is None:
+            self._records = np.empty(_MOST_RECORDS, dtype(RECORD))
+        return self._records
+
+    def _events(
+        self, held: _Held, rules: _Rules, most: int = sys.maxsize
+    ) -> Generator[Record, None, bool]:
+        """The events from here on, up to anything else, or so many; `held.at` is there then.
+
+        Returns whether so many were read.
+        """
         unpack, wanted, passed = rules.unpack, rules.wanted, rules.passed
         head, before, has_pid = rules.head_bytes, rules.type_bytes, rules.version in (3, 4)
         little, big = _ORDERS
-        beyond = len(little) - 1
-        while held.reach(head):
+        beyond = _BEYOND
+        last = self.records + most
+        while self.records < last and held.reach(head):
             data, at, base, records = held.data, held.at, held.base, self.records
             doubtful, size, last_head = held.doubtful, len(data), len(data) - head
             needed = head
-            while at <= last_head:
+            while at <= last_head and records < last:
                 kind, number, time_ns, length, pid = unpack(data, at)
                 end = at + before + length
                 if kind != TYPE_EVENT or not HEAD_BYTES <= length <= LONGEST_RECORD:
@@ -439,10 +525,13 @@ class SimpleTrace:
                              time_ns if dated else None, MONOTONIC if dated else None, pid if has_pid else None)
                 doubtful, at = None, end
             held.at, held.doubtful, self.records = at, doubtful, records
+            if records == last:
+                break
             if not needed or (not held.reach(needed) and not beyond):
-                return
+                return False
             if len(held.data) - held.at < needed:  # the source ends here
                 beyond = 0
+        return self.records == last
 
     def _damage(self, held: _Held, rules: _Rules) -> Damage:
         """Go to where a record or a file begins again, or to the end.

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from dissectors import Dissector, Given
 from dissectors.clock import WALL
@@ -29,6 +30,7 @@ from dissectors.envelope import LOGGER_PIECES, Envelope, read_envelope
 from dissectors.platform.registers import LOG_BUFFER
 from dissectors.qemu import prefix as line_prefix
 from dissectors.qemu.prefix import Prefix
+from dissectors.qemu.programs import EVENTS, programs
 from dissectors.record import Damage, Loss, Record, Value
 
 NEEDLES: tuple[re.Pattern[bytes], ...] = tuple(
@@ -102,6 +104,7 @@ class TextLog:
 
     def __init__(self, given: Given) -> None:
         self._source = given.source
+        self._catalogue = given.catalogue
         self._patterns = given.catalogue.patterns
         self._names = given.catalogue.names
         self._written_ns = given.written_ns
@@ -146,6 +149,23 @@ class TextLog:
             yield Loss(self._source, offset, length, number, "the recording says that records are missing here")
         else:
             yield from self._recover(line, offset, number, length, begun=None)
+
+    events = EVENTS
+    clocks = (None, WALL)
+
+    @cached_property
+    def programs(self) -> bytes:
+        """What the kernel reads plain lines by."""
+        return programs(self._catalogue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no line waits for the next."""
+        return self._piece is None
+
+    def passed(self, number: int) -> None:
+        """The lines up to this one were records."""
+        self._last = number
 
     def finish(self) -> Iterator[Record]:
         """What still waits for a line that goes on with it, when there is none."""

@@ -27,7 +27,7 @@ def test_info_tells_format_vm_clock_and_account(capsys: pytest.CaptureFixture[st
     (told,) = info(capsys, str(HANDSHAKE))
     lines = HANDSHAKE.read_bytes().count(b"\n")
     assert told["vantage"] == "device"
-    assert told["formats"] == [{"name": "qemu-log", "sure": 50, "records": 106}]
+    assert told["formats"] == [{"name": "qemu-log", "sure": 50, "records": 105}]
     assert told["boots"] == [{"vm": "all-events-handshake", "boot": 1, "accesses": 8, "events": 2}]
     (clock,) = told["clocks"]  # type: ignore[misc]
     assert clock["clock"] == "wall"

@@ -19,7 +19,7 @@ from dissectors.vocabulary import DOMAIN
 from xptrace.access.domains import OWN_PATH, domain_of, vm_name
 from xptrace.access.messages import Assembler
 from xptrace.access.spaces import Spaces
-from xptrace.intake.scan import LONGEST_LINE, candidates, hits
+from xptrace.intake.scan import LONGEST_LINE, candidates, hits, numbered
 from xptrace.intake.source import Source, Window
 
 _NOISE = re.compile(r"(\.(gz|bz2|xz|zst|bin|log|txt|out|trace|pcapng|pcap|\d{1,3}))+$|-\d{8}$")
@@ -197,7 +197,7 @@ def _records(one: Dissector, given: Given, head: bytes) -> Iterator[Record]:
         yield from (read for read in one.stream(given).read([head]) if isinstance(read, Record))
     elif one.lines is not None:
         window, reader = Window(0, head), one.lines(given)
-        for start, end, number in candidates(window, hits(window, one.needles), 1):
+        for start, end, number in candidates(window, numbered(window, hits(window, one.needles)), 1):
             line = head[start : min(end, start + LONGEST_LINE)].removesuffix(b"\n")
             yield from (read for read in reader.read(line, start, number, end - start) if isinstance(read, Record))
 

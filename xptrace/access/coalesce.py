@@ -29,7 +29,7 @@ _WIDEST_PORT: Final = 4
 
 _PIO, _COPY, _CONFIG = 0, 1, 2  # ioreq types: xen/include/public/hvm/ioreq.h
 
-_STAGES: Final[dict[Direction, dict[str, int]]] = {
+STAGES: Final[dict[Direction, dict[str, int]]] = {
     "write": {"handle_ioreq": 0, "handle_ioreq_write": 1, "cpu_ioreq_pio": 2, "cpu_ioreq_move": 2,
               "cpu_ioreq_pio_write_reg": 3, "cpu_ioreq_config_write": 3, "cpu_out": 4, "memory_region_ops_write": 5,
               "pci_cfg_write": 6},
@@ -64,6 +64,11 @@ class Stream:
         self._warned: Record | None = None
         self._unplaced: Record | None = None
         """A device's answer, up to QEMU 2.5 told with an offset in a region that nobody names; `cpu_in` places it."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether what comes next is needed to tell what something before it was, besides what is open."""
+        return self._relay is not None or self._warned is not None or self._unplaced is not None
 
     @property
     def current(self) -> Assembled | None:
@@ -185,7 +190,7 @@ class Stream:
         value: int | None, *, config: Config | None = None, head: bool = False,
     ) -> Iterator[Assembled]:
         """A record that tells of the whole access: one more of the open one, or the first of the next."""
-        stage = _STAGES[direction][record.event]
+        stage = STAGES[direction][record.event]
         if value is not None:
             value = _mask(value, size)
         opened = self._open
@@ -238,15 +243,15 @@ class Stream:
                 opened is not None
                 and opened.repeated
                 and (opened.address, opened.size, opened.direction) == (address, size, direction)
-                and _STAGES[direction][event] > opened.stage
+                and STAGES[direction][event] > opened.stage
             ):
-                opened.stage = _STAGES[direction][event]
+                opened.stage = STAGES[direction][event]
                 opened.records.append(record)
                 if event == "handle_ioreq_read":
                     yield from self._flush()
                 return
             yield from self._start(
-                Assembled(direction, kind, address, size, None, _STAGES[direction][event], [record],
+                Assembled(direction, kind, address, size, None, STAGES[direction][event], [record],
                           count=record.integer("count") or 1, repeated=True, head=True)
             )
             return
@@ -270,11 +275,11 @@ class Stream:
             told, width, answer = (unplaced.integer(name) for name in ("addr", "size", "value"))
             fits = told in (address - 0x10, address & 0xFF) and width is not None and size in (None, width)
             if fits and answer is not None and _mask(answer, width) == value:
-                stage = _STAGES[direction][record.event]
+                stage = STAGES[direction][record.event]
                 yield from self._start(Assembled(direction, "pio", address, width, value, stage, [unplaced, record]))
                 return
         opened = self._open
-        stage = _STAGES[direction][record.event]
+        stage = STAGES[direction][record.event]
         if opened is not None and opened.repeated and (opened.address, opened.direction) == (address, direction):
             yield from self._element(opened, direction, size, _mask(value, size), record, port=True)
             return
@@ -332,7 +337,7 @@ class Stream:
                     opened.grows = True
                 if direction == "read" and opened.stage < 4:
                     opened.value = (opened.value or 0) | value << 8 * opened.covered
-                opened.stage = _STAGES[direction][record.event]
+                opened.stage = STAGES[direction][record.event]
                 opened.covered += size
                 opened.records += records
                 opened.vcpu = vcpu
@@ -352,7 +357,7 @@ class Stream:
                 return
         kind = "pio" if told < 0x10000 else "mmio"
         yield from self._start(
-            Assembled(direction, kind, told, size, value, _STAGES[direction][record.event], records, calls=[call],
+            Assembled(direction, kind, told, size, value, STAGES[direction][record.event], records, calls=[call],
                       vcpu=vcpu)
         )
 
@@ -361,7 +366,7 @@ class Stream:
         opened: Assembled, direction: Direction, told: int, size: int, value: int, absolute: bool
     ) -> bool:
         """Whether a device call is the next part of the open access."""
-        if opened.address is None or opened.kind == "config" or opened.stage > _STAGES[direction][
+        if opened.address is None or opened.kind == "config" or opened.stage > STAGES[direction][
             f"memory_region_ops_{direction}"
         ]:
             return False
@@ -386,7 +391,7 @@ class Stream:
         if current is None:
             goes_on = False
         elif port:
-            goes_on = direction == "read" and current.stage < _STAGES[direction]["cpu_in"]
+            goes_on = direction == "read" and current.stage < STAGES[direction]["cpu_in"]
         else:
             goes_on = current.covered < (whole.size or 1)
         if current is None or not goes_on:
@@ -399,9 +404,9 @@ class Stream:
             whole.element = current
         current.records.append(record)
         if port:
-            current.stage, current.value = _STAGES[direction][record.event], value
+            current.stage, current.value = STAGES[direction][record.event], value
             return
-        if current.stage < _STAGES["write"]["cpu_out"]:
+        if current.stage < STAGES["write"]["cpu_out"]:
             current.value = (current.value or 0) | value << 8 * current.covered
         if region:
             current.regions.append(((whole.address or 0) + current.covered, region))
@@ -417,7 +422,7 @@ class Stream:
         config = Config(bus << 8 | slot << 3 | function, offset, record.text("dev").decode("utf-8", "replace"))
         opened = self._open
         if opened is not None and opened.direction == direction:
-            stage = _STAGES[direction][record.event]
+            stage = STAGES[direction][record.event]
             if (
                 opened.config is not None
                 and opened.head
@@ -435,7 +440,7 @@ class Stream:
                 opened.records.append(record)
                 return
         yield from self._start(
-            Assembled(direction, "config", None, None, value, _STAGES[direction][record.event], [record], config=config)
+            Assembled(direction, "config", None, None, value, STAGES[direction][record.event], [record], config=config)
         )
 
 

@@ -15,6 +15,7 @@ from xptrace.access.attribution import Reading, Vm, arrange, site
 from xptrace.access.domains import Domains
 from xptrace.access.entries import SourceDecoder, unfinished
 from xptrace.access.rows import Entry, Event, Row
+from xptrace.access.stretch import Block
 from xptrace.errors import XptraceError
 from xptrace.intake.compression import MAGIC_BYTES, codec_of
 from xptrace.intake.expand import Intake, expand
@@ -76,6 +77,8 @@ class Decoder:
         """Whether everything has been read that will be."""
         self.on_stop: Callable[[], None] | None = None
         """Called when reading has been stopped, before anything is made of what was read."""
+        self.on_source: Callable[[Reading], None] | None = None
+        """Called before a source is read."""
 
     @property
     def size(self) -> int | None:
@@ -90,6 +93,13 @@ class Decoder:
 
     def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
         """The rows, and between them the events of each VM's life, back ends and functions."""
+        return (entry for entry in self._entries(progress, bulk=False) if not isinstance(entry, Block))
+
+    def blocks(self, progress: Callable[[int], None] | None = None) -> Iterator[Row | Block]:
+        """The same as `rows`; but where it is quicker, many of them at once."""
+        return (entry for entry in self._entries(progress, bulk=True) if not isinstance(entry, Event))
+
+    def _entries(self, progress: Callable[[int], None] | None, *, bulk: bool) -> Iterator[Entry | Block]:
         told: object = progress
         if isinstance(told, Onlooker):
             told.begins(self)
@@ -97,7 +107,9 @@ class Decoder:
             for reading, domains in self._arranged():
                 if self.stopped:
                     break
-                yield from filter(None, self._decoder(reading, domains).rows(progress))
+                if self.on_source is not None:
+                    self.on_source(reading)
+                yield from filter(None, self._decoder(reading, domains, bulk=bulk).rows(progress))
         finally:
             self.over = True
             if isinstance(told, Onlooker):
@@ -117,7 +129,8 @@ class Decoder:
                 for entry in rows:
                     if entry is None:
                         break
-                    yield entry
+                    if not isinstance(entry, Block):
+                        yield entry
                 else:
                     going.remove(rows)
             if going:
@@ -149,19 +162,19 @@ class Decoder:
         self.passed_over.append((reading.source.name, why))
         self.readings.remove(reading)
 
-    def _decoder(self, reading: Reading, domains: Domains) -> SourceDecoder:
+    def _decoder(self, reading: Reading, domains: Domains, *, bulk: bool = False) -> SourceDecoder:
         given = Given(reading.source.name, self.catalogue, reading.source.written_ns, self._tsc_hz)
         kernels = [1]
         if reading.vantage == "guest" and (vm := self.vms.get(reading.vm)) is not None:
             kernels = [boot for boot in range(1, vm.boot + 1) if vm.began.get(boot) != "migration"]
             trial = SourceDecoder(reading, given, self.vms, domains, Ledger(reading.source.name), {},
-                                   stopped=lambda: self.stopped)
+                                   stopped=lambda: self.stopped, bulk=bulk)
             if len(kernels) != max(trial.kernels(), 1):  # nobody knows which start of the kernel is which boot
                 reading, kernels = replace(reading, vm=f"{reading.vm} (console)"), [1]
         ledger = Ledger(reading.source.name)
         self.ledgers.append(ledger)
         return SourceDecoder(reading, given, self.vms, domains, ledger, self._offsets, kernels,
-                              stopped=lambda: self.stopped)
+                              stopped=lambda: self.stopped, bulk=bulk)
 
 
 def _size(source: Source) -> int | None:

@@ -16,6 +16,7 @@ from typing import Final
 from dissectors import Given
 from dissectors.capture.header import CAPTURED
 from dissectors.clock import WALL
+from dissectors.kernel import chosen_kernel
 from dissectors.platform import registers
 from dissectors.platform.registers import Direction, Space
 from dissectors.record import Damage, Record
@@ -34,6 +35,7 @@ from dissectors.vocabulary import (
 from xptrace.access import spaces as machine
 from xptrace.access.assembled import Assembled, Config
 from xptrace.access.attribution import Beginning, Reading, Vm
+from xptrace.access.bulk import Bulk, Making, begins
 from xptrace.access.captured import restored
 from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
 from xptrace.access.domains import Domains, Run, domain_of
@@ -42,6 +44,7 @@ from xptrace.access.reads import Reads
 from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Way
 from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
+from xptrace.access.stretch import Block, Stretch
 from xptrace.access.widths import Widths
 from xptrace.intake.ledger import Ledger
 
@@ -53,6 +56,9 @@ LONGEST_PAUSE: Final = 64
 
 _PAUSES: Final = 2
 """Pauses after which what is open is over: the records of one access are written at once, if not in one piece."""
+
+_APPROACH: Final = 64
+"""Records that are read one by one before it is asked again whether they can be read many at once."""
 
 _PORT_SPACE: Final = 1 << 16
 _WAYS: Final[dict[bytes, Way]] = {VIA_LOG: "log", VIA_DEBUG: "debug", VIA_KERNEL: "kernel"}
@@ -99,17 +105,37 @@ def _plausible(record: Record) -> bool:
     )
 
 
+def _said(done: Assembled, space: Space = "pio", base: int = 0) -> str:
+    """What an access to ports means."""
+    return registers.meaning(space, (done.address or 0) - base, done.size, done.direction, done.value)
+
+
+def _characters(access: Access) -> list[int | None]:
+    """What an access writes to the log; None for what the recording does not hold."""
+    if access.direction != "write" or access.space not in ("pio", "bar0") or access.offset is None:
+        return []
+    return [
+        piece.value for piece in registers.pieces(access.space, access.offset, access.size, "write", access.value)
+        if (register := piece.register) is not None and register.name in registers.LOG_REGISTERS
+        and (register.name == "log" or piece.value not in (1, 2))
+    ]
+
+
 class SourceDecoder:
     """The entries of one source, and what is still open of it."""
 
     def __init__(
         self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger,
-        offsets: Mapping[str, int], kernels: Sequence[int] = (1,), *, stopped: Callable[[], bool],
+        offsets: Mapping[str, int], kernels: Sequence[int] = (1,), *, stopped: Callable[[], bool], bulk: bool = False,
     ) -> None:
+        """Nothing is read yet. `bulk` says that blocks of rows are welcome, where the kernel can make them."""
         self._reading, self._offsets = reading, offsets
         self._kernels = kernels
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
-        self._reads = Reads(reading, given, ledger, self._needles, stopped)
+        kernel = chosen_kernel() if bulk and reading.vantage == "device" and not reading.apart and not offsets else None
+        self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel)
+        self._kernel = kernel
+        self._bulk: tuple[tuple[str, int, str | None], Bulk] | None = None
         self._vms, self._domains, self._ledger = vms, domains, ledger
         self._domain = reading.domain
         """The domain that the device model, whose own word this is, serves at present."""
@@ -137,7 +163,7 @@ class SourceDecoder:
                 if vm.name == reading.vm or vm.name.startswith(f"{reading.vm}-"):
                     vm.entering = True
 
-    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry | None]:
+    def rows(self, progress: Callable[[int], None] | None) -> Iterator[Entry | Block | None]:
         """Everything of this source; None at every pause of one that grows."""
         pauses = 0
         for read in self._reads.records(progress):
@@ -146,6 +172,8 @@ class SourceDecoder:
                     _shift(read, offset_ns)
                 yield from self._in_order(read)
                 pauses = 0
+            elif isinstance(read, Stretch):
+                yield from self._stretch(read)
             elif read is None:
                 pauses += 1
                 if pauses == _PAUSES:
@@ -190,6 +218,41 @@ class SourceDecoder:
     def _take(self, before: int | None) -> Iterator[Entry]:
         while self._ready and (before is None or self._ready[0][0] < before):
             yield heapq.heappop(self._ready)[2]
+
+    # -- plain records, many at once
+
+    def _stretch(self, stretch: Stretch) -> Iterator[Entry | Block]:
+        """Blocks of rows, where nothing is open or unknown on which these records could depend."""
+        stretch.apart = _APPROACH
+        vm = self._vms.get(self._reading.vm)
+        first = stretch.record(0)
+        if vm is None or self._kernel is None or not self._is_plain(vm, first):
+            return
+        stream = self._streams[vm.name, first.thread]
+        stretch.apart = 1
+        if not begins(stretch, stream):
+            return
+        yield from self._flush(vm)
+        alike = vm.name, vm.boot, first.clock
+        if self._bulk is None or self._bulk[0] != alike:
+            self._bulk = alike, Bulk(self._kernel, Making(
+                lambda done: self._made(vm, done, "pio", done.address, _said(done), 0, None), _characters,
+                lambda line: _message(vm, line, "observed"),
+            ))
+        yield from self._bulk[1].blocks(stretch, vm.assembler)
+        if stretch.taken:
+            offset, line, length = stretch.place(stretch.taken - 1)
+            start = stretch.place(0)[0]
+            self._ledger.plain(start, offset + length, stretch.taken)
+            stream.line = line
+
+    def _is_plain(self, vm: Vm, record: Record) -> bool:
+        """Whether all that is known of the VM stays as it is while plain records of this thread come."""
+        known = self._domain is None or (self._domain, vm.name, vm.boot) in self._learnt
+        settled = vm.proven and vm.used and vm.accessed and not vm.entering and known
+        alone = self._streams.keys() == {(vm.name, record.thread)} and record.thread in (None, vm.thread)
+        waiting = self._events or self._held or self._ready or vm.name in self._neighbours
+        return settled and alone and not waiting
 
     # -- whose record
 
@@ -508,8 +571,7 @@ class SourceDecoder:
             vm.proven = True
         if space == "bar0" and done.grows:
             done.size = None  # BAR0 takes single bytes: the first of them does not tell how wide the access was
-        said = registers.meaning(space, address - base, done.size, done.direction, done.value)
-        yield from self._access(vm, done, space, address, said, base, function)
+        yield from self._access(vm, done, space, address, _said(done, space, base), base, function)
 
     def _memory(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
         function = None
@@ -547,33 +609,35 @@ class SourceDecoder:
             vm.used = vm.used or space != "pci-config"
             vm.accessed = vm.accessed or self._reading.vantage == "device"
             self._tell_neighbours(vm)
+        access = self._made(vm, done, space, address, said, base, function)
+        yield from self._emit(access, function)
+        yield from self._say(vm, done.logs, access)
+        yield from self._release()
+
+    @staticmethod
+    def _made(
+        vm: Vm, done: Assembled, space: Space, address: int | None, said: str, base: int, function: Function | None,
+    ) -> Access:
+        first = done.records[0]
         doubtful = done.inferred or any(r.recovered for r in done.records) or (space == "pio" and not vm.proven)
         offset = None if address is None else address - base
         if done.value is not None and done.size is not None:
             done.value &= (1 << 8 * done.size) - 1
-        access = Access(
+        return Access(
             first.time_ns, first.clock, vm.name, vm.boot, done.vcpu, space, address, done.size, done.direction,
             done.value, done.count, registers.register_name(space, offset, done.size, done.direction), said,
             "inferred" if doubtful else "observed", done.records, base, function,
         )
-        yield from self._emit(access, function)
-        yield from self._say(vm, done.logs, access)
-        yield from self._release()
 
     def _say(self, vm: Vm, logs: list[Record], access: Access | None) -> Iterator[Entry]:
         certainty: Certainty = "observed"
         if access is not None:
             certainty = access.certainty
-            if access.direction == "write" and access.space in ("pio", "bar0") and access.address is not None:
-                offset = access.address - access.base
-                for piece in registers.pieces(access.space, offset, access.size, "write", access.value):
-                    register = piece.register
-                    if register is None or register.name not in registers.LOG_REGISTERS:
-                        continue
-                    if piece.value is None:
-                        vm.assembler.unrecorded(access.records[-1])
-                    elif register.name == "log" or piece.value not in (1, 2):
-                        vm.assembler.character(piece.value, access.records[-1])
+            for character in _characters(access):
+                if character is None:
+                    vm.assembler.unrecorded(access.records[-1])
+                else:
+                    vm.assembler.character(character, access.records[-1])
         for line in vm.assembler.take(logs):
             vm.used = True
             yield from self._emit(_message(vm, line, certainty), None)

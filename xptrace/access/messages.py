@@ -55,6 +55,26 @@ class Assembler:
         else:
             self._held.append(value)
 
+    def room(self, count: int) -> bool:
+        """Whether the buffer takes so many more characters."""
+        return len(self._held) + count <= LOG_BUFFER
+
+    def characters(self, text: bytes, last: Record) -> None:
+        """Bytes written to the log register, none of which ends a line; the last of them by that record."""
+        self._held += text
+        self._last = last
+
+    def completes(self, text: bytes, told: bytes) -> bool:
+        """Whether these bytes and a newline make, with what is held, just the line that the device tells: it is over.
+
+        That is so of most lines. Where it is not, nothing has been done.
+        """
+        whole = self._held + text
+        if self._gap or whole != told or b"\0" in told or len(told) >= LOG_BUFFER:
+            return False
+        self._held.clear()
+        return True
+
     def unrecorded(self, record: Record) -> None:
         """Bytes were written that the recording does not hold."""
         self._gap = True

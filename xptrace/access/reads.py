@@ -7,18 +7,43 @@ read by one. Where a third party's code fails, that is damage at its place, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from dissectors import Given, Held, Stream, is_ours
+from dissectors import Given, Held, Packed, Plain, Stream, is_ours
+from dissectors.kernel import Batch, Kernel
 from dissectors.record import Damage, Loss, Record
 from xptrace.access.attribution import Reading
-from xptrace.intake.ledger import Ledger
-from xptrace.intake.scan import LONGEST_LINE, candidates, hits
-from xptrace.intake.source import Window
+from xptrace.access.stretch import Stretch, plain_lines
+from xptrace.intake.ahead import ahead
+from xptrace.intake.ledger import Account, Ledger
+from xptrace.intake.needles import Lines, Search, search, unknown
+from xptrace.intake.scan import LONGEST_LINE, candidates, hits, numbered
+from xptrace.intake.source import WINDOW, Window
+
+if TYPE_CHECKING:
+    from xptrace.access.stretch import Numbers
 
 Read = Record | Damage | Loss
+_Said = TypeVar("_Said")
+_FEW: Final = 1 << 12
+"""Bytes that are read line by line where a line is not plain, before the kernel is asked again; more if in vain."""
+LARGE: Final = 1 << 19
+"""Bytes of a window from which on it is worth while to load what reads many lines at once."""
+_WORTH_WHILE: Final = 256
+"""Plain lines for which it was worth while to ask."""
 Place = tuple[int, int, int]
 """Offset, line and length."""
+
+
+@dataclass(slots=True)
+class _Beforehand:
+    """What is known of a window before its turn has come."""
+
+    records: Numbers | None = None
+    lines: Lines | None = None
+    large: bool = False
 
 
 def _at(place: Place) -> Callable[[], Place]:
@@ -30,9 +55,12 @@ class Reads:
 
     def __init__(
         self, reading: Reading, given: Given, ledger: Ledger, needles: Callable[[bytes], Iterable[re.Pattern[bytes]]],
-        stopped: Callable[[], bool],
+        stopped: Callable[[], bool], kernel: Kernel | None = None,
     ) -> None:
-        """Make the readers; nothing is read yet. Where `stopped` says so, the source ends before its end."""
+        """Make the readers; nothing is read yet. Where `stopped` says so, the source ends before its end.
+
+        With a kernel, plain lines come as stretches.
+        """
         self._stopped = stopped
         self._source, self._ledger, self._more = reading.source, ledger, needles
         chosen = reading.dissectors
@@ -40,9 +68,15 @@ class Reads:
         self._readers = [(one.name, one.lines(given)) for one in chosen if one.lines is not None]
         self._needles = tuple(dict.fromkeys(needle for one in chosen for needle in one.needles))
         self._neighbour = False
-        """Whether the first line of the next window stands beside a hit."""
+        """Whether the first line of the next window is a hit or stands beside one."""
+        only = self._readers[0][1] if len(self._readers) == 1 else None
+        self._plain = only if kernel is not None and isinstance(only, Plain) else None
+        self._kernel = kernel
+        self._pace = _FEW
+        self._search: Search | None = None
+        """What looks for needles in large windows."""
 
-    def records(self, progress: Callable[[int], None] | None = None) -> Iterator[Read | None]:
+    def records(self, progress: Callable[[int], None] | None = None) -> Iterator[Read | Stretch | None]:
         """Everything that is said, in order; `progress` is told the bytes that are read.
 
         None is a pause: the source is one that grows, and has no more at present.
@@ -50,7 +84,7 @@ class Reads:
         yield from self._lines(progress) if self._stream is None else self._bytes(*self._stream, progress)
         self._ledger.truncated = self._source.truncated
 
-    def _bytes(self, name: str, stream: Stream, progress: Callable[[int], None] | None) -> Iterator[Read]:
+    def _bytes(self, name: str, stream: Stream, progress: Callable[[int], None] | None) -> Iterator[Read | Stretch]:
         """What a source of bytes says; what the ledger counts as lines are its records."""
         total = self._ledger.total
 
@@ -64,23 +98,39 @@ class Reads:
                 if self._stopped():
                     return
 
-        for read in self._guarded(name, stream.read(counted()), lambda: (total.bytes, stream.records, 0)):
+        kernel = self._kernel
+        packed = stream if isinstance(stream, Packed) else None
+        reads = stream.read(counted()) if kernel is None or packed is None else packed.batches(counted(), kernel)
+        for read in self._guarded(name, reads, lambda: (total.bytes, stream.records, 0)):
             total.lines = stream.records
-            if isinstance(read, Damage) and self._stopped():  # what was not read on is not damaged
-                continue
-            yield read
+            if isinstance(read, Batch):
+                yield from self._batch(name, read)
+            elif not (isinstance(read, Damage) and self._stopped()):  # what was not read on is not damaged
+                yield read
         total.lines = stream.records
 
-    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Read | None]:
+    def _batch(self, name: str, batch: Batch) -> Iterator[Stretch]:
+        """Plain records of a source of bytes; those that are not taken its dissector reads one by one."""
+        stretch = Stretch(self._source.name, batch.data, batch.offset, batch.number, batch.records, batch.events,
+                          batch.clocks)
+        yield stretch
+        batch.taken, batch.apart = stretch.taken, stretch.apart
+        self._ledger.told[name] += stretch.taken - 1  # it has been counted as one
+
+    def _lines(self, progress: Callable[[int], None] | None) -> Iterator[Read | Stretch | None]:
         total = self._ledger.total
-        line = 1
-        for window in self._source.windows():
+        line = 1 + self._source.begin_lines
+        self._ledger.skipped = Account(self._source.begin, self._source.begin_lines)
+        for window, before in self._windows():
             if not window.data:
                 yield None
                 continue
-            yield from self._window(window, line)
             size = window.size
-            newlines = window.data.count(b"\n", 0, size)
+            if before.large and self._plain is not None and window.offset >= self._source.overlap:
+                newlines = yield from self._mixed(window, before, line, self._plain)
+            else:
+                yield from self._window(window, line, before.lines)
+                newlines = before.lines.newlines if before.lines else window.data.count(b"\n", 0, size)
             line += newlines
             total.bytes += size
             total.lines += newlines + (not window.data.endswith(b"\n") and not window.partial)
@@ -93,14 +143,86 @@ class Reads:
             if isinstance(reader, Held):
                 yield from self._guarded(name, reader.finish(), lambda: (total.bytes, line, 0))
 
-    def _window(self, window: Window, line: int) -> Iterator[Read]:
-        found = hits(window, self._needles)
-        if self._neighbour and window.data:  # the last line before this window was a hit
-            found[0] = window.data.find(b"\n") + 1 or len(window.data)
-        self._neighbour = False
-        told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in found.items())
-        found |= hits(window, self._more(told))
-        for start, end, number in candidates(window, found, line):
+    def _windows(self) -> Iterator[tuple[Window, _Beforehand]]:
+        """The windows, those of what lies there whole with what is done beforehand."""
+        windows = self._source.windows()
+        if self._source.grows:
+            return ((one, _Beforehand()) for one in windows)
+        return ahead((one, self._beforehand(one)) for one in windows)
+
+    def _beforehand(self, window: Window) -> _Beforehand:
+        """What can be done with a window by another thread: to read plain lines, where they were many, or to search."""
+        if window.size < LARGE:
+            return _Beforehand()
+        if self._plain is not None and self._kernel is not None and self._pace == _FEW:
+            return _Beforehand(plain_lines(self._kernel, window, 0, self._plain.programs), large=True)
+        if self._search is None:
+            self._search = search(self._kernel, self._needles, window.data)
+        lines = None if self._search is None else self._search.lines(window)
+        return _Beforehand(lines=lines, large=True)
+
+    def _mixed(
+        self, window: Window, before: _Beforehand, line: int, plain: Plain
+    ) -> Generator[Read | Stretch, None, int]:
+        """Plain lines in stretches, and those between them one by one; returns how many newlines there are."""
+        at, first = 0, line
+        while at < window.size:
+            records = before.records if at == 0 else None
+            if records is None and plain.idle and self._kernel is not None:
+                records = plain_lines(self._kernel, window, at, plain.programs)
+            count = 0 if records is None else len(records)
+            if records is not None and count:
+                yield from self._stretches(Stretch(self._source.name, window.data, window.offset, line, records,
+                                                   plain.events, plain.clocks), plain)
+                at = int(records["start"][-1]) + int(records["length"][-1])
+                line += count
+                self._neighbour = True
+            self._pace = _FEW if count >= _WORTH_WHILE else min(4 * self._pace, WINDOW)
+            end = window.size
+            if at + self._pace < end:
+                end = window.data.find(b"\n", at + self._pace, end) + 1 or end
+            if end > at:
+                part = window.part(at, end)
+                lines = before.lines if part is window else None
+                yield from self._window(part, line, lines)
+                line += window.data.count(b"\n", at, end) if lines is None else lines.newlines
+                at = end
+        return line - first
+
+    def _stretches(self, stretch: Stretch, plain: Plain) -> Iterator[Read | Stretch]:
+        """One stretch, until all of it has been taken, or been read record by record."""
+        name, reader = self._readers[0]
+        while True:
+            yield stretch
+            done = stretch.taken
+            if done:
+                plain.passed(stretch.line + done - 1)
+                self._ledger.told[name] += done
+            apart = min(done + stretch.apart, len(stretch.records))
+            for index in range(done, apart):
+                offset, line, length = stretch.place(index)
+                start = offset - stretch.offset
+                bare = stretch.data[start : start + length - 1]
+                yield from self._guarded(name, reader.read(bare, offset, line, length), _at((offset, line, length)))
+            if apart == len(stretch.records):
+                return
+            stretch = replace(stretch, line=stretch.line + apart, records=stretch.records[apart:], taken=0)
+
+    def _window(self, window: Window, line: int, lines: Lines | None) -> Iterator[Read]:
+        """The candidate lines of a window, of which those that hold needles may be known."""
+        beside, self._neighbour = self._neighbour, False
+        known = self._needles if lines is None else lines.needles
+        hit = hits(window, known) if lines is None else {start: end for start, end, _ in lines.found}
+        told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in hit.items())
+        found: Iterable[tuple[int, int, int]]
+        if more := unknown(self._more(told), known):
+            found = numbered(window, hit | hits(window, more))
+            learnt = self._more(b"")
+            if lines is not None and unknown(learnt, known):  # windows to come are searched for them as well
+                self._search = search(self._kernel, (*self._needles, *learnt), window.data) or self._search
+        else:
+            found = numbered(window, hit) if lines is None else lines.found
+        for start, end, number in candidates(window, found, line, beside=beside):
             if start >= window.size:
                 self._neighbour = start == window.size
                 break
@@ -111,7 +233,9 @@ class Reads:
             for name, reader in self._readers:
                 yield from self._guarded(name, reader.read(bare, *place), _at(place))
 
-    def _guarded(self, name: str, reads: Iterator[Read], place: Callable[[], Place]) -> Iterator[Read]:
+    def _guarded(
+        self, name: str, reads: Iterator[_Said], place: Callable[[], Place]
+    ) -> Iterator[_Said | Damage]:
         """What a dissector says; where a third party's fails, damage at that place is what it says."""
         told = self._ledger.told
         try:

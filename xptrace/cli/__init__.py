@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "diff": "where two negotiations part, whatever their timing",
     "generate": "a recording of a modelled driver on a modelled device",
     "follow": "a recording that is still being written: rows and findings as they come",
+    "doctor": "what this installation is made of, what it lacks, and what that would be good for",
     "explain": "registers, products, profiles, drivers and mask bits in words",
 }
 """Every command with what it is for; a module of its name in this room declares its arguments and runs it."""

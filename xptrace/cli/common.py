@@ -218,17 +218,20 @@ def close(decoder: Decoder, *, full: bool) -> int:
         print(f"xptrace: {printable(path)}: {printable(what)}", file=sys.stderr)
     for name, why in broken().items():
         print(f"xptrace: dissector {printable(name)} cannot be used: {printable(why)}", file=sys.stderr)
-    total = {kind: [0, 0] for kind in ("decoded", "other", "damaged", "lost", "read")}
+    total = dict.fromkeys(("decoded", "other", "damaged", "lost"), 0)
+    size = everything = 0
     for ledger in decoder.ledgers:
-        for kind, size, lines in ledger.rows():
-            total[kind][0] += size
-            total[kind][1] += lines
-    parts = " + ".join(f"{lines} {kind}" for kind, (_, lines) in total.items() if kind != "read")
-    print(f"xptrace: {parts} = {total['read'][1]} lines, {size_text(total['read'][0])}", file=sys.stderr)
+        *kinds, (_, of_bytes, of_lines) = ledger.rows()
+        for kind, _, lines in kinds:
+            total[kind] = total.get(kind, 0) + lines
+        size += of_bytes
+        everything += of_lines
+    parts = " + ".join(f"{lines} {kind}" for kind, lines in total.items())
+    print(f"xptrace: {parts} = {everything} lines, {size_text(size)}", file=sys.stderr)
     if decoder.stopped:
         sys.stdout.flush()
         of = "" if decoder.size is None else f" of {decoder.size}"
-        print(f"xptrace: interrupted: {total['read'][0]} bytes read{of}", file=sys.stderr)
+        print(f"xptrace: interrupted: {size} bytes read{of}", file=sys.stderr)
         raise KeyboardInterrupt
     return 0 if found else 1
 

@@ -15,14 +15,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from xptrace.exports.export import Export
 from xptrace.frames.arrow import ROWS, batches, schema_of
+from xptrace.intake.ahead import ahead
 
 if TYPE_CHECKING:
     from xptrace.access.rows import Row
+    from xptrace.access.stretch import Block
     from xptrace.case import Case
+
+
+_RISING: Final = frozenset({"time_ns", "time", "offset", "line"})
+"""Columns in which no value comes twice, and most are little more than the one before."""
 
 
 class _Forward:
@@ -55,11 +61,23 @@ def write_tables(case: Case, names: Collection[str], files: Mapping[str, IO[byte
     with ExitStack() as stack:
         writers: dict[str, Any] = {
             name: stack.enter_context(ParquetWriter(
-                _Forward(files[name]), schema_of(name), compression="zstd", write_page_checksum=True,
+                _Forward(files[name]), schema_of(name), compression="zstd", write_page_checksum=True, **_encoded(name),
             )) for name in names
         }  # fmt: skip
-        for name, batch in batches(case, names):
+        for name, batch in ahead(batches(case, names)):
             writers[name].write_batch(batch)
+
+
+def _encoded(name: str) -> dict[str, Any]:
+    """How the columns of a table are encoded: what goes up row by row as differences, all else by a dictionary."""
+    import pyarrow as pa
+
+    schema = schema_of(name)
+    rising = {field.name for field in schema if field.name in _RISING and not pa.types.is_nested(field.type)}
+    return {
+        "use_dictionary": [field.name for field in schema if field.name not in rising],
+        "column_encoding": dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+    }
 
 
 def write(case: Case, file: IO[bytes]) -> None:
@@ -67,16 +85,16 @@ def write(case: Case, file: IO[bytes]) -> None:
     write_tables(case, [ROWS], {ROWS: file})
 
 
-def write_rows(rows: Iterable[Row], file: IO[bytes]) -> None:
-    """Write accesses and messages that were chosen already: all that their table asks of a case is its entries."""
+def write_rows(rows: Iterable[Row | Block], file: IO[bytes]) -> None:
+    """Write accesses and messages that were chosen already: all that their table asks of a case is its blocks."""
     write(cast("Case", _Chosen(rows)), file)
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    rows: Iterable[Row]
+    rows: Iterable[Row | Block]
 
-    def entries(self) -> Iterator[Row]:
+    def blocks(self) -> Iterator[Row | Block]:
         return iter(self.rows)
 
 

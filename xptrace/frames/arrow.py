@@ -16,19 +16,22 @@ that repeat are dictionary-encoded; what is open in its kind (`fields` of a sayi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import xptrace
 from dissectors.clock import CLOCKS, SYSLOG, WALL
-from xptrace.access.rows import KEYS, Access, Message
+from xptrace.access.rows import KEYS, Access, Event, Message
+from xptrace.access.stretch import Block
 from xptrace.errors import XptraceError
+from xptrace.frames.blocks import batch_of, joined
 from xptrace.frames.schema import ACCESSES, EVENTS, FINDINGS, LEDGER, MESSAGES, SAYINGS, SOURCES, SUMMARY
 from xptrace.views.escape import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from xptrace.access.rows import Entry, Row
     from xptrace.case import Case
 
 Declaration = Mapping[str, tuple[str, str]]
@@ -66,6 +69,10 @@ _UNITS: Final = {"size": "bytes", "offset": "bytes", "to_offset": "bytes", "byte
 BATCH_ROWS: Final = 1 << 16
 BATCH_CHARACTERS: Final = 1 << 25
 """What a batch holds at most, whichever comes first: rows, and characters of free text."""
+_IN_BULK: Final = frozenset({ROWS, "accesses", "messages", "ledger"})
+"""Tables that need no more of a row than its columns."""
+_LOOSE_ROWS: Final = 1 << 12
+"""Rows that are held as Python's objects, which take several times as much as Arrow's."""
 
 
 def title(name: str) -> str:
@@ -173,7 +180,7 @@ def batches(
     The recordings are read once, and once more for the findings. Batches of different tables alternate as they are
     full; of one table they are in order. Raises XptraceError where there is no such table.
     """
-    buffers = {name: _Buffer(name, most_rows, most_characters) for name in names}
+    buffers = {name: Buffer(name, most_rows, most_characters) for name in names}
     if buffers.keys() - {"findings"}:
         yield from _read(case, buffers)
     if (findings := buffers.get("findings")) is not None:
@@ -183,22 +190,28 @@ def batches(
         yield from buffer.rest()
 
 
-def _read(case: Case, buffers: Mapping[str, _Buffer]) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _read(case: Case, buffers: Mapping[str, Buffer]) -> Iterator[tuple[str, pa.RecordBatch]]:
     """What one reading of the recordings gives."""
-    entries = case.entries()
     told = buffers.keys() & {"negotiations", "sayings"}
+    one_by_one = iter(()) if buffers.keys() <= _IN_BULK else case.entries()
     if told:
         from xptrace.negotiation.story import Stories
 
         stories = Stories(case.decoder.vms)
-        entries = stories.watch(entries)
+        one_by_one = stories.watch(one_by_one)
     if (sources := buffers.get("sources")) is not None:
         from xptrace.access.survey import Survey
 
         survey = Survey(case.decoder)
-        entries = survey.watch(entries)
+        one_by_one = survey.watch(one_by_one)
+    entries: Iterable[Entry | Block] = case.blocks() if buffers.keys() <= _IN_BULK else one_by_one
     rows, accesses, messages, events = (buffers.get(name) for name in (ROWS, "accesses", "messages", "events"))
     for entry in entries:
+        if isinstance(entry, Block):
+            for taker, wanted in ((rows, _any), (accesses, _is_access), (messages, _is_message)):
+                if taker is not None:
+                    yield from taker.take_block(entry, wanted)
+            continue
         if isinstance(entry, Access):
             takers = rows, accesses
         elif isinstance(entry, Message):
@@ -207,7 +220,7 @@ def _read(case: Case, buffers: Mapping[str, _Buffer]) -> Iterator[tuple[str, pa.
             takers = None, events
         for taker in takers:
             if taker is not None:
-                yield from taker.take(entry.row())
+                yield from taker.take(entry.row()) if isinstance(entry, Event) else taker.take_row(entry)
     if told:
         from xptrace.negotiation.sayings import sayings
         from xptrace.negotiation.summary import complete, summary_row
@@ -227,6 +240,18 @@ def _read(case: Case, buffers: Mapping[str, _Buffer]) -> Iterator[tuple[str, pa.
                 yield from account.take({"source": ledger.source, "kind": kind, "bytes": size, "lines": lines})
 
 
+def _any(_row: Row) -> bool:
+    return True
+
+
+def _is_access(row: Row) -> bool:
+    return isinstance(row, Access)
+
+
+def _is_message(row: Row) -> bool:
+    return isinstance(row, Message)
+
+
 def table(case: Case, name: str) -> pa.Table:
     """A whole table of a case, in memory."""
     import pyarrow as pa
@@ -234,43 +259,94 @@ def table(case: Case, name: str) -> pa.Table:
     return pa.Table.from_batches([batch for _, batch in batches(case, [name])], schema_of(name)).unify_dictionaries()
 
 
-class _Buffer:
+def made(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """These rows as that table, in memory."""
+    import pyarrow as pa
+
+    buffer = Buffer(name)
+    parts = [batch for row in rows for _, batch in buffer.take(row)] + [batch for _, batch in buffer.rest()]
+    return pa.Table.from_batches(parts, buffer.schema).unify_dictionaries()
+
+
+class Buffer:
     """The rows of one table until they are a batch."""
 
-    def __init__(self, name: str, most_rows: int, most_characters: int) -> None:
+    def __init__(self, name: str, most_rows: int = BATCH_ROWS, most_characters: int = BATCH_CHARACTERS) -> None:
+        """A batch is full at so many rows, or at so many characters of free text."""
         self.name, self.schema = name, schema_of(name)
         self._most_rows, self._most_characters = most_rows, most_characters
         self._columns = tuple(declaration(name))
         self._texts = tuple(at for at, (dtype, _) in enumerate(declaration(name).values()) if dtype == "string")
         self._rows: list[tuple[Any, ...]] = []
-        self._characters = 0
+        self._blocks: list[Block] = []
+        self._parts: list[pa.RecordBatch] = []
+        self._held = self._characters = 0
         self._begun = False
+
+    def take_row(self, row: Row) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Add a row between blocks; what is full comes out."""
+        return self.take_block(self._blocks[-1].followed_by(row), _any) if self._blocks else self.take(row.row())
 
     def take(self, row: Mapping[str, Any]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Add a row; what is full comes out."""
         values = tuple(map(row.get, self._columns))
         self._rows.append(values)
+        self._held += 1
         for at in self._texts:
             self._characters += len(values[at] or "")
-        if len(self._rows) >= self._most_rows or self._characters >= self._most_characters:
+        if self._held >= self._most_rows or self._characters >= self._most_characters:
+            yield self._batch()
+        elif len(self._rows) >= _LOOSE_ROWS:
+            self._parts.append(self._part())
+
+    def take_block(self, block: Block, wanted: Callable[[Row], bool]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Add those rows of a block that are wanted; what is full comes out."""
+        if self._rows:
+            self._parts.append(self._part())
+        if self._blocks and self._blocks[-1].accesses is not block.accesses:
+            self._parts.append(self._whole())
+        chosen = block.chosen(wanted)
+        self._blocks.append(chosen)
+        self._held += len(chosen.which)
+        self._characters += sum(len(row.text) for row in chosen.others if isinstance(row, Message))
+        if self._held >= self._most_rows or self._characters >= self._most_characters:
             yield self._batch()
 
     def rest(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """What has not come out yet; a batch without rows where there was none at all."""
-        if self._rows or not self._begun:
+        if self._held or not self._begun:
             yield self._batch()
 
     def _batch(self) -> tuple[str, pa.RecordBatch]:
         import pyarrow as pa
 
-        held: Sequence[Sequence[Any]] = list(zip(*self._rows, strict=True)) or [()] * len(self._columns)
+        batch = self._whole() if self._blocks else self._part()
+        if self._parts:
+            whole = pa.Table.from_batches([*self._parts, batch], self.schema).unify_dictionaries().combine_chunks()
+            (batch,) = whole.to_batches()
+        self._parts, self._held, self._characters, self._begun = [], 0, 0, True
+        return self.name, batch
+
+    def _whole(self) -> pa.RecordBatch:
+        """The blocks as Arrow, one batch of all."""
+        block, self._blocks = joined(self._blocks), []
+        return batch_of(block, lambda rows: self._arrays([tuple(map(row.get, self._columns)) for row in rows]))
+
+    def _part(self) -> pa.RecordBatch:
+        """The rows that are Python's objects as Arrow."""
+        rows, self._rows = self._rows, []
+        return self._arrays(rows)
+
+    def _arrays(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        held: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(self._columns)
         arrays = [_array(values, field) for values, field in zip(held, self.schema, strict=False)]
         if _has_time(self.name):
             at = dict(zip(self._columns, held, strict=True))
             dates = [time if clock in _UTC else None for time, clock in zip(at["time_ns"], at["clock"], strict=True)]
             arrays.append(pa.array(dates, pa.int64()).cast(self.schema.field(TIME).type))
-        self._rows, self._characters, self._begun = [], 0, True
-        return self.name, pa.record_batch(arrays, schema=self.schema)
+        return pa.record_batch(arrays, schema=self.schema)
 
 
 def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:

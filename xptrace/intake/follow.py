@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from xptrace.errors import XptraceError
 from xptrace.intake.compression import MAGIC_BYTES, codec_of
@@ -54,6 +54,7 @@ class Growing(Source):
     """A file that is still being written. Between windows of lines, an empty one says that there are no more yet."""
 
     __slots__ = ("_file", "_left", "_patience", "_start", "_told", "_turned")
+    grows: ClassVar[bool] = True
 
     def __init__(
         self, path: str, patience: Patience, told: Callable[[str, str], None], *, from_now: bool = False

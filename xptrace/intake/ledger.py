@@ -1,4 +1,7 @@
-"""The account of what was read: decoded + other + damaged + lost = everything, in bytes and in lines."""
+"""The account of what was read: decoded + other + damaged + lost = everything, in bytes and in lines.
+
+Where a beginning was passed over because nothing of it was asked for, everything is that and what was skipped.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +69,8 @@ class Ledger:
     damaged: Account = field(default_factory=Account)
     lost: Account = field(default_factory=Account)
     notes: list[Damage | Loss] = field(default_factory=list)
+    skipped: Account = field(default_factory=Account)
+    """What was passed over, unread, because nothing of it was asked for; it is no part of `total`."""
     told: Counter[str] = field(default_factory=Counter)
     """How many records, damaged ones and losses each dissector has told of."""
     truncated: str | None = None
@@ -83,6 +88,11 @@ class Ledger:
     def decode(self, record: Record) -> None:
         """A record that has been used."""
         self._count(self.decoded, record)
+
+    def plain(self, start: int, end: int, lines: int) -> None:
+        """So many lines that have been used, one after the other, of which none has been counted yet."""
+        self.decoded.bytes += self._settled.add(start, end)
+        self.decoded.lines += lines
 
     def note(self, found: Damage | Loss) -> None:
         """A damaged line, or one that reports a loss."""
@@ -102,5 +112,10 @@ class Ledger:
     def rows(self) -> Iterator[tuple[str, int, int]]:
         """(kind, bytes, lines), the kinds adding up to the last row."""
         for kind, account in (("decoded", self.decoded), ("other", self.other), ("damaged", self.damaged),
-                              ("lost", self.lost), ("read", self.total)):
+                              ("lost", self.lost)):
             yield kind, account.bytes, account.lines
+        if self.skipped.bytes:
+            yield "skipped", self.skipped.bytes, self.skipped.lines
+            yield "all", self.total.bytes + self.skipped.bytes, self.total.lines + self.skipped.lines
+        else:
+            yield "read", self.total.bytes, self.total.lines

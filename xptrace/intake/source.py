@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Final
+from typing import ClassVar, Final
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
@@ -50,14 +50,27 @@ class Window:
         """Bytes that belong to this window and to no other."""
         return len(self.data) - self.ahead
 
+    def part(self, start: int, end: int) -> Window:
+        """The lines from one place to another, with the same lines ahead as any window has."""
+        stop = end
+        for _ in range(AHEAD):
+            stop = self.data.find(b"\n", stop) + 1 or len(self.data)
+        if start == 0 and end == self.size:
+            return self
+        return Window(self.offset + start, self.data[start:stop], partial=self.partial and stop == len(self.data),
+                      ahead=stop - end)
+
 
 class Source:
     """One input: a path, `-` for standard input, or what lies in an archive. Offsets count decompressed bytes."""
 
     __slots__ = (
-        "_flow", "_limits", "evidence", "name", "original", "overlap", "path", "rotation", "site", "truncated",
-        "written_ns",
+        "_flow", "_limits", "begin", "begin_lines", "evidence", "name", "original", "overlap", "path", "rotation",
+        "site", "truncated", "written_ns",
     )
+
+    grows: ClassVar[bool] = False
+    """Whether it is still being written, so that windows may be empty."""
 
     def __init__(
         self, path: str, *, name: str | None = None, lies: Evidence | None = None, flow: Flow | None = None,
@@ -83,6 +96,8 @@ class Source:
         """Its place in a rotated log."""
         self.overlap = 0
         """Bytes at its start that the file before it in a rotated log ends with, too."""
+        self.begin = self.begin_lines = 0
+        """Bytes, and lines, at its start that are passed over: a line begins there. For plain files alone."""
         self.truncated: str | None = None
         """Why the end of the input is missing, once that has been met."""
         self._limits = limits
@@ -101,7 +116,7 @@ class Source:
 
     def windows(self) -> Iterator[Window]:
         """The whole source, in order, as windows that end at a newline wherever there is one."""
-        offset = 0
+        offset = self.begin
         rest = b""
         for chunk in self._parts(WINDOW):
             data = rest + chunk
@@ -143,7 +158,7 @@ class Source:
 
     def _parts(self, size: int) -> Iterator[bytes]:
         self.truncated = None
-        flow = self._open()
+        flow = self._open() if not self.begin else self._later()
         try:
             while chunk := flow.read(size):
                 yield chunk
@@ -164,6 +179,13 @@ class Source:
             flow.close()
             raise XptraceError(f"{self.name}: {why}")
         return flow
+
+    def _later(self) -> Flow:
+        """What is not passed over."""
+        region = self.evidence.region
+        if region is None:
+            raise ValueError(f"{self.name} cannot be read from a place in it on")
+        return Flow(replace(region, pieces=region.part(self.begin, region.size - self.begin)).chunks())
 
 
 def evidence_at(path: str) -> Evidence:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final, Literal
 
-from dissectors.platform.config_space import HEADER
+from dissectors.platform import config_space
 from dissectors.platform.registers import BAR0_SIZE, VENDOR
 from xptrace.model.device import Device
 from xptrace.model.log import LogBuffer
@@ -131,7 +131,7 @@ class Function:
 @cache
 def _at_reset(identity: Identity, command: int) -> bytes:
     """Config space as it is when the machine starts."""
-    header = HEADER.build({
+    header = config_space.header().build({
         "vendor_id": identity.vendor, "device_id": identity.device, "command": command, "status": 0,
         "revision": identity.revision, "class_code": identity.class_code, "cache_line_size": 0, "latency_timer": 0,
         "header_type": 0, "bist": 0,

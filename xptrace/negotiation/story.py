@@ -2,7 +2,8 @@
 
 Law: xen/docs/misc/hvm-emulated-unplug.pandoc for the steps; xen/include/public/io/xenbus.h for the states of PV
 devices. An epoch (boot) is from one start, reset or take-over of the device to the next. Facts are kept as they came,
-at most so many of a kind: a guest that writes without end costs no more memory than one that does not::
+at most so many of a kind, and once those of all boots take a certain memory the first few of each kind alone: a guest
+that writes, or starts again, without end costs no more memory than one that does not::
 
     Step(register="unplug_mask", direction="write", value=3, place=Place("trace.log", 2189367, 19063))
 """
@@ -36,6 +37,16 @@ from xptrace.model.drivers.steps import STEPS
 Fact = TypeVar("Fact")
 MOST: Final = 10_000
 """Facts of one kind that are kept of one boot; those beyond are counted."""
+FEW: Final = 100
+"""The same once the facts of all boots are `ROOM`: more than the handshakes of any driver."""
+ROOM: Final = 256 << 20
+"""Bytes that the facts of all boots may take before only a few more of each boot are kept."""
+MOST_BOOTS: Final = 100_000
+"""Boots of which facts are kept at all; those beyond are counted."""
+MOST_FUNCTIONS: Final = 64
+"""PCI functions of a boot that are kept: Xen's, of which there are two at most."""
+_FACT: Final = 400
+"""Bytes that a fact takes, without its text and records."""
 
 Evidence = Literal[
     "ports", "config", "bar1", "messages", "debug", "kernel", "crash", "bytes", "vbd", "vif", "life", "hotplug",
@@ -205,6 +216,10 @@ class Story:
     """The first character for the log port."""
     evidence: set[Evidence] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    most: int = MOST
+    """How many facts of a kind are kept."""
+    size: int = 0
+    """Bytes that they take, about."""
     first: Moment | None = None
     last: Moment | None = None
     """The first and the last thing that the recording shows of this boot."""
@@ -343,6 +358,9 @@ class Stories:
         """`vms` tells how each boot began; it may grow while the entries come in."""
         self._vms = vms
         self._found: dict[tuple[str, int], Story] = {}
+        self._size = 0
+        self.beyond = 0
+        """Entries of boots of which nothing is kept: those after so many others."""
 
     def watch(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Hand the entries on, having taken what they tell."""
@@ -363,8 +381,16 @@ class Stories:
         """Take what one entry tells."""
         story = self._found.get((entry.vm, entry.boot))
         if story is None:
+            if len(self._found) >= MOST_BOOTS:
+                self.beyond += 1
+                return
             story = self._found[entry.vm, entry.boot] = Story(entry.vm, entry.boot)
+            self._size += _FACT
+        if self._size > ROOM:
+            story.most = FEW
+        before = story.size
         tell(story, entry)
+        self._size += story.size - before
 
 
 def tell(story: Story, entry: Entry) -> None:
@@ -378,15 +404,18 @@ def tell(story: Story, entry: Entry) -> None:
         _access(story, entry, at)
     elif isinstance(entry, Message):
         story.evidence.add("messages" if entry.via == "log" else entry.via)
-        _keep(story, "lines", story.lines, Line(entry.text, entry.complete, at, entry.via))
+        _keep(story, "lines", story.lines, Line(entry.text, entry.complete, at, entry.via),
+              size=len(entry.text))
     else:
         _event(story, entry, at)
 
 
-def _keep(story: Story, kind: str, kept: list[Fact], fact: Fact) -> None:
+def _keep(story: Story, kind: str, kept: list[Fact], fact: Fact, *, size: int = 0) -> None:
+    """Keep a fact, which takes `size` bytes beside those that each takes."""
     story.counts[kind] += 1
-    if len(kept) < MOST:
+    if len(kept) < story.most:
         kept.append(fact)
+        story.size += _FACT + size
 
 
 def _access(story: Story, access: Access, at: Moment) -> None:
@@ -423,6 +452,8 @@ def _config(story: Story, access: Access, at: Moment) -> None:
     story.evidence.add("config")
     seen = story.functions.get(function.number)
     if seen is None:
+        if len(story.functions) >= MOST_FUNCTIONS:
+            return
         seen = story.functions[function.number] = Seen(function.number, function.device or "", at)
     seen.kind = function.device or seen.kind
     if access.direction == "read" and access.value is not None and access.size and access.offset is not None:
@@ -452,7 +483,7 @@ def _event(story: Story, event: Event, at: Moment) -> None:
         story.named = record.integer("product"), record.integer("build")
     elif event.topic == "function":
         story.evidence.add("hotplug")
-        _keep(story, "hotplug", story.hotplug, event)
+        _keep(story, "hotplug", story.hotplug, event, size=_size(event))
     elif event.topic == "mapping":
         story.evidence.add("mapping")
         record = event.records[0]
@@ -461,10 +492,15 @@ def _event(story: Story, event: Event, at: Moment) -> None:
         _keep(story, "mappings", story.mappings, mapping)
     elif event.topic == "store":
         story.evidence.add("store")
-        _keep(story, "store", story.store, event)
+        _keep(story, "store", story.store, event, size=_size(event))
     else:
         story.evidence.add("life")
-        _keep(story, "life", story.life, event)
+        _keep(story, "life", story.life, event, size=_size(event))
+
+
+def _size(event: Event) -> int:
+    """Bytes that an event takes with the records that prove it."""
+    return _FACT + sum(len(record.raw) for record in event.records) + len(event.subject) + len(event.said)
 
 
 def by_vm(stories: Sequence[Story]) -> dict[str, list[Story]]:

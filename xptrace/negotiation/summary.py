@@ -13,7 +13,7 @@ from dissectors.platform.registers import UNPLUG_BITS
 from xptrace.access.attribution import Vm
 from xptrace.negotiation.course import PHASES, course, first_handshake
 from xptrace.negotiation.fingerprint import fingerprint
-from xptrace.negotiation.story import Stories, Story
+from xptrace.negotiation.story import MOST_BOOTS, Stories, Story
 from xptrace.negotiation.verdict import verdict
 
 KEYS: Final = (
@@ -53,7 +53,7 @@ def complete(stories: Stories, vms: Iterable[Vm]) -> list[Story]:
     """The stories of every boot that a VM had, also of those of which nothing else is recorded."""
     found = {(story.vm, story.boot): story for story in stories.found}
     for vm in vms:
-        for boot in range(1, vm.boot + 1):
+        for boot in range(1, min(vm.boot, MOST_BOOTS - len(found)) + 1):
             found.setdefault((vm.name, boot), Story(vm.name, boot, vm.began.get(boot)))
     order = {name: at for at, name in enumerate(dict.fromkeys(vm for vm, _ in found))}
     return [found[key] for key in sorted(found, key=lambda key: (order[key[0]], key[1]))]

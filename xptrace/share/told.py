@@ -17,7 +17,7 @@ from dissectors.record import Damage, Loss, Record
 from xptrace.access.attribution import Reading
 from xptrace.access.rows import Entry
 from xptrace.errors import XptraceError
-from xptrace.intake.scan import LONGEST_LINE, candidates, hits
+from xptrace.intake.scan import LONGEST_LINE, candidates, hits, numbered
 from xptrace.intake.source import Source, Window
 
 Boot = tuple[str, int]
@@ -97,11 +97,9 @@ def told(reading: Reading, given: Given, rests: Rests, *, every: bool = False) -
     number, beside = 1, False
     for window in reading.source.windows():
         found = hits(window, needles)
-        if beside and window.data:
-            found[0] = window.data.find(b"\n") + 1 or len(window.data)
         found |= _all(window) if every else _lines_at(window, wanted)
-        beside = False
-        for start, end, line in candidates(window, found, number):
+        first, beside = beside, False
+        for start, end, line in candidates(window, numbered(window, found), number, beside=first):
             if start >= window.size:
                 beside = start == window.size
                 break

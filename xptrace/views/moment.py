@@ -12,6 +12,7 @@ _DAY = re.compile(r"(?:(\d{4}-\d\d-\d\d)[T ])?(\d\d?:\d\d(?::\d\d)?)(?:\.(\d{1,9
 _EPOCH = re.compile(r"(\d{1,11})(?:\.(\d{1,9}))?$")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d$")
 _UTC = (WALL, SYSLOG)
+_DAY_NS = 86400 * 10**9
 
 
 def utc(time_ns: int, clock: str | None) -> str:
@@ -72,5 +73,12 @@ class Limit:
     def compare(self, time_ns: int) -> int:
         """The time less this limit, in nanoseconds."""
         if self._of_day:
-            time_ns %= 86400 * 10**9
+            time_ns %= _DAY_NS
         return time_ns - self.time_ns
+
+    def between(self, first_ns: int, last_ns: int) -> int | None:
+        """The time that it is in a recording from the first to the last; None for a time of day where days change."""
+        if not self._of_day:
+            return self.time_ns
+        day = first_ns // _DAY_NS
+        return day * _DAY_NS + self.time_ns if day == last_ns // _DAY_NS else None

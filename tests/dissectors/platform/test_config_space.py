@@ -20,7 +20,7 @@ def test_a_header_that_a_guest_read() -> None:
     assert (header.class_code, header.bar[1], header.interrupt_line, header.interrupt_pin) == (
         0x088000, 0xF1000008, 5, 1,
     )  # fmt: skip
-    assert config_space.HEADER.build(header) == raw
+    assert config_space.header().build(header) == raw
 
 
 def test_fields_have_the_offsets_of_the_specification() -> None:
@@ -30,7 +30,7 @@ def test_fields_have_the_offsets_of_the_specification() -> None:
     assert (places["BAR0"], places["BAR1"]) == ((0x10, 4), (0x14, 4))
     assert places["subsystem_vendor_id"] == (0x2C, 2)
     assert places["interrupt_pin"] == (0x3D, 1)
-    assert config_space.HEADER.sizeof() == 64
+    assert config_space.header().sizeof() == 64
 
 
 @given(offset=st.integers(0, 0xFF), size=st.sampled_from([1, 2, 4]))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dissectors.qemu.catalogue import load
-from dissectors.qemu.declaration import DeclarationError
+import dissectors.qemu
+from dissectors.qemu.catalogue import Catalogue, load
+from dissectors.qemu.declaration import DeclarationError, read_declarations
 from dissectors.qemu.inverse import EventPattern, Value
 
 
@@ -116,6 +117,7 @@ def test_every_form_of_ours_has_an_era_and_compiles() -> None:
         assert patterns
         assert [pattern.declaration for pattern in patterns] == list(catalogue.declarations(name))
         for pattern in patterns:
+            assert pattern.declaration.name.encode() == name
             assert pattern.declaration.era
             assert isinstance(pattern, EventPattern)
 
@@ -131,6 +133,19 @@ def test_a_form_that_a_newer_one_would_swallow_is_before_it() -> None:
     assert watch == ["4.0-4.1", "4.2-"]
     mappings = [one.era for one in load().declarations(b"pci_update_mappings_add")]
     assert mappings == ["2.10-6.2", "2.5-2.9", "2.3-2.4", "7.0-"]
+
+
+def test_ours_are_what_their_files_declare() -> None:
+    folder = Path(dissectors.qemu.__file__).with_name("events")
+    declared = [
+        one for path in sorted(folder.glob("*.trace-events"))
+        for one in read_declarations(path.read_text(), f"events/{path.name}")
+    ]  # fmt: skip
+    catalogue = load()
+    whole = Catalogue(declared)
+    assert catalogue.names == whole.names == {one.name.encode() for one in declared}
+    for name in whole.names:
+        assert catalogue.declarations(name) == whole.declarations(name)
 
 
 def test_an_unknown_event_has_no_patterns() -> None:
@@ -160,4 +175,4 @@ def test_a_users_bad_line_is_named(tmp_path: Path) -> None:
 def test_loading_imports_nothing_heavy() -> None:
     script = "import sys, json; import dissectors.qemu.catalogue as c; c.load(); print(json.dumps(sorted(sys.modules)))"
     modules = json.loads(subprocess.check_output([sys.executable, "-c", script], text=True))
-    assert not {"numpy", "pandas", "scapy"} & set(modules)
+    assert not {"numpy", "pandas", "scapy", "importlib.resources"} & set(modules)

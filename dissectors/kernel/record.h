@@ -1,0 +1,103 @@
+/* One record, whatever it is read from: what the kernel's readers fill, and how. */
+
+#ifndef XPTRACE_RECORD_H
+#define XPTRACE_RECORD_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+/* -- records: one layout for every source; dissectors.kernel.RECORD is the same as a numpy dtype */
+
+enum { HAS_ADDRESS = 1, HAS_VALUE = 2, HAS_SIZE = 4, HAS_DIRECTION = 8, HAS_TYPE = 16, HAS_POINTER = 32, HAS_COUNT = 64,
+       HAS_VCPU = 128, HAS_TEXT = 256 };
+
+typedef struct {
+    uint32_t start, length; /* in the window; a line's newline is counted */
+    int64_t time_ns;        /* -1: none */
+    uint64_t address, value;
+    uint32_t count;
+    int32_t vcpu;
+    uint32_t text, text_length; /* in the window */
+    int32_t thread;             /* -1: none */
+    uint16_t has;
+    uint8_t event, size, direction, type, pointer, clock;
+    uint32_t unused;
+} Record;
+
+_Static_assert(sizeof(Record) == 64, "a record is 64 bytes");
+
+/* The last is CLOCK_MONOTONIC, which C has as a name of something else. */
+enum { CLOCK_NONE, CLOCK_WALL, CLOCK_SINCE_BOOT };
+
+/* -- arguments: where each of an event goes */
+
+enum { SLOT_ADDRESS, SLOT_VALUE, SLOT_SIZE, SLOT_DIRECTION, SLOT_TYPE, SLOT_POINTER, SLOT_COUNT, SLOT_VCPU, SLOT_TEXT,
+       SLOT_NONE = 255 };
+
+/* Puts an argument into its place; 0 where it does not fit. */
+static inline int store(Record *record, uint8_t slot, uint64_t value, int negative)
+{
+    if (negative) {
+        if (slot != SLOT_VCPU || value != 1)
+            return 0;
+        record->vcpu = -1;
+        record->has |= HAS_VCPU;
+        return 1;
+    }
+    switch (slot) {
+    case SLOT_NONE:
+        return 1;
+    case SLOT_ADDRESS:
+        record->address = value;
+        record->has |= HAS_ADDRESS;
+        return 1;
+    case SLOT_VALUE:
+        record->value = value;
+        record->has |= HAS_VALUE;
+        return 1;
+    case SLOT_COUNT:
+        if (value > UINT32_MAX)
+            return 0;
+        record->count = (uint32_t)value;
+        record->has |= HAS_COUNT;
+        return 1;
+    case SLOT_VCPU:
+        if (value > INT32_MAX)
+            return 0;
+        record->vcpu = (int32_t)value;
+        record->has |= HAS_VCPU;
+        return 1;
+    }
+    if (value > UINT8_MAX)
+        return 0;
+    switch (slot) {
+    case SLOT_SIZE:
+        record->size = (uint8_t)value;
+        record->has |= HAS_SIZE;
+        return 1;
+    case SLOT_DIRECTION:
+        record->direction = (uint8_t)value;
+        record->has |= HAS_DIRECTION;
+        return 1;
+    case SLOT_TYPE:
+        record->type = (uint8_t)value;
+        record->has |= HAS_TYPE;
+        return 1;
+    case SLOT_POINTER:
+        record->pointer = (uint8_t)value;
+        record->has |= HAS_POINTER;
+        return 1;
+    }
+    return 0;
+}
+
+/* -- what is in files of its own */
+
+PyObject *kernel_walk(PyObject *module, PyObject *args);
+
+#endif

@@ -1,0 +1,168 @@
+"""The walk over records of simpletrace in Python: what walk.c does, byte for byte the same.
+
+`dissectors.kernel.Kernel` says what it is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from struct import Struct
+from typing import Any, Final
+
+import numpy as np
+
+from dissectors.kernel import (
+    ARGUMENT_SIGNED,
+    ARGUMENT_TEXT,
+    ARGUMENT_UNSIGNED,
+    ARGUMENT_WIDTH,
+    CLOCK_MONOTONIC,
+    HAS,
+    MOST_FORMS,
+    RECORD,
+    SLOTS,
+    TABLE_PROCESS,
+    TABLE_TYPED,
+    dtype,
+)
+
+_MOST_WINDOW: Final = (1 << 31) - 1
+_HEAD: Final = Struct("<QQII")
+"""Event, time, length and process id; the length counts these, and the arguments."""
+_FORM: Final = Struct("<IBB")
+_TYPE_BYTES, _TYPE_EVENT = 8, b"\1\0\0\0\0\0\0\0"
+_LONGEST_RECORD: Final = 4096 * 64
+_MOST_ARGUMENTS, _WIDEST = 16, 64
+_ONES, _MAGIC = b"\xff" * 8, 0xF2B1_77CB_0AA4_29B4
+_HEADERS: Final = tuple(_ONES + _MAGIC.to_bytes(8, order) for order in ("little", "big"))
+_WIDTHS: Final = {ord("b"): 1, ord("w"): 2, ord("l"): 4}
+_MOST: Final = {"address": (1 << 64) - 1, "value": (1 << 64) - 1, "count": (1 << 32) - 1, "vcpu": (1 << 31) - 1}
+"""The greatest number that fits in; of the others, it is 255."""
+_NAMES: Final = {place: name for name, place in SLOTS.items()}
+_PLAIN: Final[Mapping[str, int]] = {name: 0 for name, _ in RECORD} | {"vcpu": -1, "clock": CLOCK_MONOTONIC}
+
+Argument = tuple[int, int, int]
+"""Kind, bits and slot."""
+Form = tuple[int, Sequence[Argument]]
+"""The event, and its arguments."""
+
+
+class _UnlikeError(Exception):
+    """Too many or too few bytes: another form may be the one."""
+
+
+class _UnsureError(Exception):
+    """Unusual: only the whole reader can tell."""
+
+
+def walk(
+    data: bytes, start: int, stop: int, table: bytes, base: int, ports: int, out: Any,  # noqa: ANN401
+) -> int:
+    """Read records of simpletrace, up to the first that is not plain."""
+    if not 0 <= start <= stop <= len(data) <= _MOST_WINDOW:
+        raise ValueError("no such window")
+    forms = _forms(table)
+    kind = dtype(RECORD)
+    rows = np.frombuffer(out, kind, memoryview(out).nbytes // kind.itemsize)
+    typed, process = table[0] & TABLE_TYPED, table[0] & TABLE_PROCESS
+    before = _TYPE_BYTES if typed else 0
+    count = 0
+    while count < len(rows) and stop - start >= before + _HEAD.size:
+        number, time_ns, length, pid = _HEAD.unpack_from(data, start + before)
+        end = start + before + length
+        if (typed and not data.startswith(_TYPE_EVENT, start)) or not _HEAD.size <= length <= _LONGEST_RECORD:
+            break
+        if end > stop or time_ns >> 63 or pid >> 31:
+            break
+        record = dict(_PLAIN, start=start, length=end - start, time_ns=time_ns, thread=pid if process else -1)
+        begun = start + before + _HEAD.size
+        if not _read(forms.get(number, ()), data, begun, end, record):
+            break
+        if any(data.find(header, begun, end + len(header) - 1) >= 0 for header in _HEADERS):
+            break
+        if record["has"] >> SLOTS["address"] & 1:
+            if (record["address"] - base) % (1 << 64) >= ports:
+                break
+        elif not record["has"] >> SLOTS["text"] & 1:
+            break
+        rows[count] = tuple(record.values())
+        count, start = count + 1, end
+    return count
+
+
+def _forms(table: bytes) -> dict[int, list[Form]]:
+    """The forms of each event, by its number."""
+    found: dict[int, list[Form]] = {}
+    at, count = 1, 0
+    if not table:
+        raise ValueError("no table")
+    while at < len(table):
+        if at + _FORM.size > len(table) or count == MOST_FORMS:
+            raise ValueError("no table")
+        number, event, arguments = _FORM.unpack_from(table, at)
+        at += _FORM.size
+        if arguments > _MOST_ARGUMENTS or at + 3 * arguments > len(table):
+            raise ValueError("no table")
+        parts = [table[place : place + 3] for place in range(at, at + 3 * arguments, 3)]
+        found.setdefault(number, []).append((event, [(one[0], one[1], one[2]) for one in parts]))
+        at, count = at + 3 * arguments, count + 1
+    return found
+
+
+def _read(forms: Sequence[Form], data: bytes, at: int, end: int, record: dict[str, int]) -> bool:
+    """Read the arguments, which fill the bytes from `at` to `end`."""
+    for event, arguments in forms:
+        told = dict(record, event=event)
+        try:
+            _arguments(arguments, data, at, end, told)
+        except _UnlikeError:
+            continue
+        except _UnsureError:
+            return False
+        record.update(told)
+        return True
+    return False
+
+
+def _arguments(arguments: Sequence[Argument], data: bytes, at: int, end: int, record: dict[str, int]) -> None:
+    numbers: list[tuple[int, Argument]] = []
+    for argument in arguments:
+        kind, _, slot = argument
+        size = 4 if kind == ARGUMENT_TEXT else 8
+        if at + size > end:
+            raise _UnlikeError
+        value = int.from_bytes(data[at : at + size], "little", signed=kind == ARGUMENT_SIGNED)
+        at += size
+        if kind != ARGUMENT_TEXT:
+            numbers.append((value, argument))
+            continue
+        if at + value > end:
+            raise _UnlikeError
+        if slot == SLOTS["text"]:
+            record["text"], record["text_length"] = at, value
+            record["has"] |= 1 << slot
+        at += value
+    if at != end:
+        raise _UnlikeError
+    for value, (kind, bits, slot) in numbers:
+        if kind == ARGUMENT_WIDTH and value in _WIDTHS:
+            _store(record, slot, _WIDTHS[value])
+        elif (kind == ARGUMENT_UNSIGNED and (bits >= _WIDEST or not value >> bits)) or (
+            kind == ARGUMENT_SIGNED and (not 1 <= bits < _WIDEST or not abs(value) >> bits - 1)
+        ):
+            _store(record, slot, value)
+        else:
+            raise _UnsureError
+
+
+def _store(record: dict[str, int], slot: int, value: int) -> None:
+    """Put an argument into its place; raises _UnsureError where it does not fit. Only a vCPU may be -1, for none."""
+    name = _NAMES.get(slot, "text")
+    if value < 0 and (name, value) != ("vcpu", -1):
+        raise _UnsureError
+    if not name:
+        return
+    if name == "text" or value > _MOST.get(name, 255):
+        raise _UnsureError
+    record[name] = value
+    record["has"] |= 1 << HAS.index(name)

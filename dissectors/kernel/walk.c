@@ -1,0 +1,267 @@
+/* Records of QEMU's simple trace back end, for bulk: those in little-endian order of the accesses to a few ports.
+ *
+ * Law: QEMU's trace/simple.c. In front of its arguments a record has the number of its event, its time, its length and
+ * a process id (8, 8, 4 and 4 bytes), since version 4 of the format behind a type of 8 bytes. An argument is 8 bytes, a
+ * text is its length in 4 bytes and that many more. twin_walk.py says the same in Python.
+ */
+
+#include "record.h"
+
+#define MOST_FORMS 64
+#define MOST_ARGUMENTS 16
+#define BUCKETS 256
+#define HEAD 24
+#define TYPE 8
+#define TYPE_EVENT 1
+#define LONGEST_RECORD (4096 * 64)
+#define HEADER 16
+
+enum { IS_TYPED = 1, HAS_PROCESS = 2 };
+enum { ARGUMENT_TEXT, ARGUMENT_WIDTH, ARGUMENT_UNSIGNED, ARGUMENT_SIGNED };
+
+enum { SLOTS = SLOT_TEXT, NOWHERE = SLOTS };
+
+/* The bits of a number that must be zero, and the one number of which they need not be. */
+typedef struct {
+    uint64_t forbidden, allowed;
+    uint8_t kind, place; /* of a text: whether it has one */
+} Argument;
+
+typedef struct {
+    Argument arguments[MOST_ARGUMENTS];
+    uint32_t id;
+    uint16_t has;
+    uint8_t event, count, never;
+    int8_t next; /* the next form whose event's number ends alike */
+} Form;
+
+typedef struct {
+    Form forms[MOST_FORMS];
+    int8_t first[BUCKETS];
+    int count, is_typed, has_process;
+} Table;
+
+/* What a file begins with, in either order: 64 bits that are all ones, and a magic number. */
+static const uint8_t HEADERS[2][HEADER] = {
+    {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xB4, 0x29, 0xA4, 0x0A, 0xCB, 0x77, 0xB1, 0xF2},
+    {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xF2, 0xB1, 0x77, 0xCB, 0x0A, 0xA4, 0x29, 0xB4},
+};
+
+static uint32_t load32(const uint8_t *at)
+{
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static uint64_t load64(const uint8_t *at) { return load32(at) | (uint64_t)load32(at + 4) << 32; }
+
+/* The greatest number that a place takes. */
+static uint64_t greatest(uint8_t slot)
+{
+    switch (slot) {
+    case SLOT_ADDRESS:
+    case SLOT_VALUE:
+    case SLOT_NONE:
+        return UINT64_MAX;
+    case SLOT_COUNT:
+        return UINT32_MAX;
+    case SLOT_VCPU:
+        return INT32_MAX;
+    }
+    return UINT8_MAX;
+}
+
+/* An argument's kind, bits and place; of numbers below zero only a vCPU may be -1. */
+static void load_argument(Form *form, const uint8_t *at)
+{
+    Argument *argument = &form->arguments[form->count++];
+    uint8_t kind = at[0], bits = at[1], slot = at[2];
+    argument->kind = kind;
+    argument->allowed = 0;
+    if (kind == ARGUMENT_TEXT) {
+        argument->place = slot == SLOT_TEXT;
+        form->has |= argument->place ? HAS_TEXT : 0;
+        return;
+    }
+    uint64_t limit = UINT64_MAX;
+    if (kind == ARGUMENT_UNSIGNED && bits < 64)
+        limit = ((uint64_t)1 << bits) - 1;
+    if (kind == ARGUMENT_SIGNED)
+        limit = bits - 1u < 63 ? ((uint64_t)1 << (bits - 1)) - 1 : INT64_MAX;
+    if (kind == ARGUMENT_SIGNED && slot == SLOT_VCPU && bits != 1)
+        argument->allowed = UINT64_MAX;
+    argument->forbidden = ~(limit & greatest(slot));
+    argument->place = slot < SLOTS ? slot : NOWHERE;
+    form->has |= slot < SLOTS ? (uint16_t)(1 << slot) : 0;
+    form->never |= kind > ARGUMENT_SIGNED || (slot >= SLOTS && slot != SLOT_NONE);
+}
+
+/* What every record has; then each form: the number of its event in the file, the event, how many arguments, and these.
+ */
+static int load(Table *table, const uint8_t *at, size_t size)
+{
+    const uint8_t *end = at + size;
+    int8_t last[BUCKETS];
+    memset(table->first, -1, sizeof table->first);
+    memset(last, -1, sizeof last);
+    table->count = 0;
+    if (at == end)
+        return 0;
+    table->is_typed = *at & IS_TYPED;
+    table->has_process = *at++ & HAS_PROCESS;
+    while (at < end) {
+        if (end - at < 6 || table->count == MOST_FORMS)
+            return 0;
+        Form *form = &table->forms[table->count];
+        form->id = load32(at);
+        form->event = at[4];
+        form->has = form->count = form->never = 0;
+        int arguments = at[5];
+        at += 6;
+        if (arguments > MOST_ARGUMENTS || end - at < 3 * arguments)
+            return 0;
+        for (; arguments; arguments--, at += 3)
+            load_argument(form, at);
+        form->next = -1;
+        uint8_t bucket = (uint8_t)form->id;
+        if (last[bucket] < 0)
+            table->first[bucket] = (int8_t)table->count;
+        else
+            table->forms[last[bucket]].next = (int8_t)table->count;
+        last[bucket] = (int8_t)table->count++;
+    }
+    return 1;
+}
+
+/* Whether a file begins at one of these places. */
+static int has_header(const uint8_t *at, const uint8_t *end, const uint8_t *data_end)
+{
+    for (; at < end && data_end - at >= HEADER; at++)
+        if (load64(at) == UINT64_MAX && (memcmp(at, HEADERS[0], HEADER) == 0 || memcmp(at, HEADERS[1], HEADER) == 0))
+            return 1;
+    return 0;
+}
+
+enum { READ_YES, READ_NO, READ_UNSURE };
+
+/* Whether the bytes from `at` to `end` are arguments of this form. NO only where they are too many or too few: then the
+ * next form is tried. Where a file begins in them, the record is broken off: its first eight bytes are all ones, so that
+ * they begin in a text, or hold the last byte of a number. */
+static int arguments(const Form *form, const uint8_t *data, const uint8_t *data_end, const uint8_t *at,
+                     const uint8_t *end, Record *record)
+{
+    uint64_t told[SLOTS + 1] = {[SLOT_VCPU] = UINT64_MAX}, wrong = form->never;
+    for (const Argument *argument = form->arguments; argument < form->arguments + form->count; argument++) {
+        if (argument->kind == ARGUMENT_TEXT) {
+            if (end - at < 4)
+                return READ_NO;
+            uint32_t length = load32(at);
+            at += 4;
+            if ((size_t)(end - at) < length)
+                return READ_NO;
+            if (argument->place) {
+                record->text = (uint32_t)(at - data);
+                record->text_length = length;
+            }
+            if (memchr(at, 0xFF, length) != NULL)
+                wrong |= has_header(at, at + length, data_end);
+            at += length;
+            continue;
+        }
+        if (end - at < 8)
+            return READ_NO;
+        uint64_t value = load64(at);
+        if (value >> 56 == 0xFF)
+            wrong |= has_header(at, at + 8, data_end);
+        at += 8;
+        if (argument->kind == ARGUMENT_WIDTH) { /* the letter of an access size */
+            value = value == 'b' ? 1 : value == 'w' ? 2 : value == 'l' ? 4 : 0;
+            wrong |= !value;
+        }
+        wrong |= value == argument->allowed ? 0 : value & argument->forbidden;
+        told[argument->place] = value;
+    }
+    if (at != end)
+        return READ_NO;
+    record->address = told[SLOT_ADDRESS];
+    record->value = told[SLOT_VALUE];
+    record->count = (uint32_t)told[SLOT_COUNT];
+    record->vcpu = (int32_t)told[SLOT_VCPU];
+    record->has = form->has;
+    record->size = (uint8_t)told[SLOT_SIZE];
+    record->direction = (uint8_t)told[SLOT_DIRECTION];
+    record->type = (uint8_t)told[SLOT_TYPE];
+    record->pointer = (uint8_t)told[SLOT_POINTER];
+    return wrong ? READ_UNSURE : READ_YES;
+}
+
+/* Up to the first record that is not plain: of another event, not as its event is declared, of an access that begins
+ * beyond these ports, or one that goes beyond `stop`. */
+static Py_ssize_t walk(const Table *table, const uint8_t *data, size_t size, size_t at, size_t stop, uint64_t base,
+                       uint64_t ports, Record *out, size_t most)
+{
+    const size_t type = table->is_typed ? TYPE : 0;
+    size_t count = 0;
+    while (count < most && stop - at >= type + HEAD) {
+        const uint8_t *head = data + at + type;
+        if (table->is_typed && load64(data + at) != TYPE_EVENT)
+            break;
+        uint64_t id = load64(head), time_ns = load64(head + 8);
+        uint32_t length = load32(head + 16), process = load32(head + 20);
+        if (length < HEAD || length > LONGEST_RECORD || stop - at - type < length || time_ns > INT64_MAX ||
+            process > INT32_MAX)
+            break;
+        const uint8_t *end = head + length;
+        Record *record = &out[count];
+        int read = READ_NO;
+        for (int number = table->first[(uint8_t)id]; number >= 0 && read == READ_NO;
+             number = table->forms[number].next) {
+            const Form *form = &table->forms[number];
+            if (form->id != id)
+                continue;
+            *record = (Record){.start = (uint32_t)at, .length = (uint32_t)type + length, .time_ns = (int64_t)time_ns,
+                               .thread = table->has_process ? (int32_t)process : -1,
+                               .event = form->event, .clock = CLOCK_SINCE_BOOT};
+            read = arguments(form, data, data + size, head + HEAD, end, record);
+        }
+        if (read != READ_YES)
+            break;
+        if (record->has & HAS_ADDRESS ? record->address - base >= ports : !(record->has & HAS_TEXT))
+            break;
+        at += record->length;
+        count++;
+    }
+    return (Py_ssize_t)count;
+}
+
+PyObject *kernel_walk(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Py_buffer data, forms, out;
+    PyObject *of;
+    Py_ssize_t start, stop;
+    unsigned long long base, ports;
+    if (!PyArg_ParseTuple(args, "y*nny*KKO", &data, &start, &stop, &forms, &base, &ports, &of))
+        return NULL;
+    if (PyObject_GetBuffer(of, &out, PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&data);
+        PyBuffer_Release(&forms);
+        return NULL;
+    }
+    Py_ssize_t count = -1;
+    Table table;
+    if (start >= 0 && start <= stop && stop <= data.len && data.len <= INT32_MAX &&
+        load(&table, forms.buf, (size_t)forms.len)) {
+        Py_BEGIN_ALLOW_THREADS
+        count = walk(&table, data.buf, (size_t)data.len, (size_t)start, (size_t)stop, base, ports, out.buf,
+                     (size_t)out.len / sizeof(Record));
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&forms);
+    PyBuffer_Release(&out);
+    if (count < 0) {
+        PyErr_SetString(PyExc_ValueError, "no such window, or no table");
+        return NULL;
+    }
+    return PyLong_FromSsize_t(count);
+}

@@ -1,0 +1,223 @@
+"""Accesses in bulk: plain records of one thread put together by the kernel, as `coalesce` and `entries` do one by one.
+
+The kernel gathers the records of an access and finds out in what they are alike. What that means is asked once for all
+accesses that are alike; only what the guest writes to the log port is followed byte by byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from dissectors.kernel import (
+    ACCESS,
+    BY_FIELD,
+    NOTHING,
+    READ,
+    SHAPE,
+    TELLS_ALL,
+    TELLS_CALL,
+    TELLS_LINE,
+    TELLS_NOTHING,
+    WRITE,
+    Kernel,
+    dtype,
+)
+from dissectors.platform.registers import PORTS, Direction
+from xptrace.access.assembled import Assembled
+from xptrace.access.coalesce import STAGES, Stream
+from xptrace.access.messages import Assembler, Line
+from xptrace.access.rows import Access, Message
+from xptrace.access.stretch import Block, Stretch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REGION: Final = b"xen-fixed"
+"""The memory region of the fixed ports."""
+MOST_SHAPES: Final = 1 << 13
+"""Kinds of accesses that are kept in mind."""
+_SIZES: Final = (1, 2, 4)
+_NEWLINE: Final = 0x0A
+_DIRECTIONS: Final[dict[int, Direction]] = {READ: "read", WRITE: "write"}
+_BY_FIELD: Final = ("handle_ioreq", "cpu_ioreq_pio")
+_CALLS: Final = ("memory_region_ops_read", "memory_region_ops_write")
+
+
+def told(names: Sequence[str]) -> bytes:
+    """What each event tells, as the kernel wants to know it, 8 bytes an event: from the order of `coalesce`."""
+    return b"".join(_event(name) for name in names)
+
+
+def _event(name: str) -> bytes:
+    if name == "xen_platform_log":
+        return bytes((TELLS_LINE, 0, 0, 0, 0, 0, 0, 0))
+    stages = [STAGES[direction].get(name) for direction in ("read", "write")]
+    if stages == [None, None]:
+        return bytes((TELLS_NOTHING, 0, 0, 0, 0, 0, 0, 0))
+    direction = BY_FIELD if None not in stages else READ if stages[0] is not None else WRITE
+    request = name.startswith("handle_ioreq") or name == "cpu_ioreq_pio"
+    return bytes((
+        TELLS_CALL if name in _CALLS else TELLS_ALL, direction, stages[0] or 0, stages[1] or 0, name in _BY_FIELD,
+        name == "handle_ioreq_read", request, 0,
+    ))
+
+
+def _allowed() -> bytes:
+    """The plain accesses: whole, to the fixed ports. By direction, port and size."""
+    sizes = bytes(size in _SIZES for size in range(9))
+    return sizes * len(PORTS) * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How rows are made of what is alike: a template of an access, and what it says to the log; a message of a line."""
+
+    access: Callable[[Assembled], Access]
+    said: Callable[[Access], Sequence[int | None]]
+    message: Callable[[Line], Message]
+
+
+class Bulk:
+    """The accesses of one VM in one boot, in bulk."""
+
+    def __init__(self, kernel: Kernel, making: Making) -> None:
+        """Nothing is alike yet."""
+        import numpy as np
+
+        self._kernel, self._making = kernel, making
+        self._shapes = np.zeros(MOST_SHAPES, dtype(SHAPE))
+        self._table = np.zeros(2 * MOST_SHAPES, dtype="<u4")
+        self._known = 0
+        self._templates: list[Access] = []
+        self._said = np.full(MOST_SHAPES, -1, dtype="<i2")
+        self._events: dict[Sequence[str], bytes] = {}
+
+    def blocks(self, stretch: Stretch, assembler: Assembler) -> Iterator[Block]:
+        """What becomes of the stretch, whose first record begins an access; `taken` is then as many as it took."""
+        import numpy as np
+
+        events = self._events.get(stretch.events) or self._events.setdefault(stretch.events, told(stretch.events))
+        out = np.empty(len(stretch.records), dtype(ACCESS))
+        while stretch.taken < len(stretch.records):
+            records = stretch.records[stretch.taken :]
+            count, taken, self._known = self._kernel.gather(
+                stretch.data, records, events, _ALLOWED, PORTS.start, REGION, self._shapes, self._known, self._table,
+                out,
+            )
+            self._learn(stretch)
+            if count:
+                yield self._block(stretch, out[:count], assembler)
+            stretch.taken += taken
+            if self._known < MOST_SHAPES:  # else there was no room for more kinds of accesses
+                return
+            self._forget()
+
+    def _forget(self) -> None:
+        self._known, self._templates = 0, []
+        self._table.fill(0)
+
+    def _learn(self, stretch: Stretch) -> None:
+        """Make the templates of the shapes that are new."""
+        first = stretch.record(stretch.taken)
+        for number in range(len(self._templates), self._known):
+            address, value, vcpu, direction, size, has_value, _ = self._shapes[number].item()
+            access = self._making.access(Assembled(
+                _DIRECTIONS[direction], "pio", address, size, value if has_value else None, 0, [first],
+                vcpu=None if vcpu < 0 else vcpu,
+            ))
+            self._templates.append(access)
+            said = self._making.said(access)
+            self._said[number] = said[0] if said else -1  # a plain access is one call, which takes one character
+
+    def _block(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> Block:
+        import numpy as np
+
+        base = stretch.taken
+        first = accesses["first"] + base
+        which = np.ascontiguousarray(accesses["shape"])
+        numbers = np.empty((len(accesses), 3), dtype="<i8")
+        numbers[:, 0] = stretch.records["time_ns"][first]
+        numbers[:, 1] = stretch.records["start"][first]
+        numbers[:, 1] += stretch.offset
+        numbers[:, 2] = first
+        numbers[:, 2] += stretch.line
+        messages: list[Message] = []
+        after: list[int] = []
+        for at, message in self._messages(stretch, accesses, assembler):
+            messages.append(message)
+            after.append(at + 1)
+        if messages:
+            told_numbers = [(m.time_ns or 0, m.records[-1].offset, m.records[-1].line) for m in messages]
+            which = np.insert(which, after, np.arange(self._known, self._known + len(messages), dtype="<u4"))
+            numbers = np.insert(numbers, after, np.array(told_numbers, dtype="<i8"), axis=0)
+        return Block(self._templates, messages, self._known, which, numbers)
+
+    def _messages(
+        self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler
+    ) -> Iterator[tuple[int, Message]]:
+        """(the access after which it is complete, message) of every line that the guest wrote to the log."""
+        import numpy as np
+
+        base = stretch.taken
+        said = self._said[accesses["shape"]]
+        places = np.flatnonzero(said >= 0)
+        characters = said[places].astype("u1").tobytes()
+        emitted = accesses["said"]
+        turns = np.flatnonzero((said == _NEWLINE) | (emitted != NOTHING))
+        until = np.searchsorted(places, turns).tolist()
+        done = 0
+        for turn, end in zip((*turns.tolist(), None), (*until, len(places)), strict=True):
+            log = NOTHING if turn is None else int(emitted[turn])
+            logs = [] if log == NOTHING else [stretch.record(base + log)]
+            if turn is not None and logs and said[turn] == _NEWLINE:
+                text = logs[0].text("s")
+                if assembler.completes(characters[done:end], text):
+                    done = end + 1
+                    yield turn, self._making.message(Line(text, complete=True, records=logs))
+                    continue
+            if done < end:
+                yield from self._held(stretch, accesses, assembler, places[done:end], characters[done:end])
+            if turn is None:
+                return
+            done = end
+            if said[turn] >= 0:
+                assembler.character(int(said[turn]), stretch.record(base + int(accesses["last"][turn])))
+                done += 1
+            for line in assembler.take(logs):
+                yield turn, self._making.message(line)
+
+    def _held(
+        self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler, places: NDArray[Any], text: bytes
+    ) -> Iterator[tuple[int, Message]]:
+        """Characters that end no line, unless the device's buffer is full."""
+        base = stretch.taken
+        if assembler.room(len(text)):
+            assembler.characters(text, stretch.record(base + int(accesses["last"][places[-1]])))
+            return
+        for place, character in zip(places.tolist(), text, strict=True):
+            assembler.character(character, stretch.record(base + int(accesses["last"][place])))
+            for line in assembler.take([]):
+                yield place, self._making.message(line)
+
+
+def begins(stretch: Stretch, stream: Stream) -> bool:
+    """Whether the first record begins an access for certain, whatever the thread is at."""
+    name = stretch.events[int(stretch.records["event"][0])]
+    if name == "handle_ioreq":
+        return True
+    current = stream.current
+    if stream.waits or (current is not None and (current.repeated or current.calls or current.kind != "pio")):
+        return False
+    if name in _CALLS or name == "xen_platform_log":
+        return False
+    if current is None:
+        return True
+    direction = next((way for way in STAGES if name in STAGES[way]), None)
+    if name in _BY_FIELD:
+        direction = "read" if stretch.records["direction"][0] == 1 else "write"
+    return direction is not None and (direction != current.direction or STAGES[direction][name] <= current.stage)
+
+
+_ALLOWED: Final = _allowed()
