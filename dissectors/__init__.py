@@ -139,6 +139,8 @@ class _Module:
     name: str
     first: tuple[bytes, ...] = ()
     signs: tuple[bytes, ...] = ()
+    lines: bool = True
+    """Whether it is one of lines."""
 
     def may_know(self, head: bytes) -> bool:
         """Whether its `sniff` has to be asked."""
@@ -154,12 +156,12 @@ class _Module:
 
 _OURS: Final[Mapping[str, _Module]] = MappingProxyType({
     "qemu-log": _Module("qemu.textlog"),
-    "simpletrace": _Module("qemu.simpletrace", first=(b"\xff" * 8,)),
+    "simpletrace": _Module("qemu.simpletrace", first=(b"\xff" * 8,), lines=False),
     "lttng": _Module("qemu.lttng", signs=(b" qemu:", b" cpu_id = ")),
     "ctf": _Module("qemu.ctf", first=(
         b"/* CTF 1.", b"\xc1\x1f\xfc\xc1", b"\xc1\xfc\x1f\xc1", b"\x75\xd1\x1d\x57", b"\x57\x1d\xd1\x75",
         b"\xc1\xf1\xdc\xc1", b"\xc1\xdc\xf1\xc1",
-    )),
+    ), lines=False),
     "qemu-xen-traditional": _Module("qemu.traditional", signs=(
         b"domid: ", b"Register xen platform.", b"Done register platform.", b"platform_fixed_ioport: ",
         b"ROM memory area now R", b"PV driver", b"PV product ", b"UNPLUG: ", b"region type ", b"squash iomem [",
@@ -170,26 +172,26 @@ _OURS: Final[Mapping[str, _Module]] = MappingProxyType({
     "qmp": _Module("qemu.qmp", signs=(b'"event"', b'"QMP"', b'"return"', b'"microseconds"')),
     "kvm": _Module("linux.kvm", first=(b"version = ", b"cpus="), signs=(b": ",)),
     "strace": _Module("linux.strace", signs=(b"VCPU", b"KVM_", b" = ")),
-    "trace.dat": _Module("linux.tracedat", first=(b"\x17\x08\x44tracing",)),
-    "perf.data": _Module("linux.perfdata", first=(b"PERFILE2", b"2ELIFREP", b"PERFFILE")),
-    "xentrace": _Module("xen.xentrace", signs=(b"\x03\xf0\x01\x20",)),
+    "trace.dat": _Module("linux.tracedat", first=(b"\x17\x08\x44tracing",), lines=False),
+    "perf.data": _Module("linux.perfdata", first=(b"PERFILE2", b"2ELIFREP", b"PERFFILE"), lines=False),
+    "xentrace": _Module("xen.xentrace", signs=(b"\x03\xf0\x01\x20",), lines=False),
     "xenalyze": _Module("xen.xenalyze", signs=(b"CPU", b"- d", b"x d", b"| d", b". d", b"l d", b"  d")),
     "xen-console": _Module("xen.console", signs=(b"(XEN) ", b"(d")),
     "oxenstored": _Module("xen.oxenstored", signs=(b"Z]  ",)),
     "xenstored": _Module("xen.xenstored", signs=(b"IN 0x", b"OUT 0x")),
-    "xenstore-ls": _Module("xen.xenstore_ls", signs=(b' = "',)),
+    "xenstore-ls": _Module("xen.xenstore_ls", signs=(b' = "',), lines=False),
     "libxl": _Module("xen.libxl", signs=(b"Waiting for domain ", b"libxl: ", b"Domain ")),
     "xensource": _Module("xen.xapi", signs=(b"|",)),
     "guest-kernel": _Module("linux.guest_kernel", first=(b"[",), signs=(
         b"\n[", b" kernel: ", b"Linux version ", b"NetBSD ", b"Copyright (c) 199", b"Hypervisor detected: Xen ",
         b"DMI: Xen HVM domU", b"Xen Platform", b"the Xen platform PCI", b"XEN: ", b"able emulated devices",
     )),
-    "journal": _Module("linux.journal", signs=(b"__REALTIME_TIMESTAMP",)),
-    "paste": _Module("paste"),
-    "pcapng": _Module("capture.pcapng", first=(b"\n\r\r\n",)),
+    "journal": _Module("linux.journal", signs=(b"__REALTIME_TIMESTAMP",), lines=False),
+    "paste": _Module("paste", lines=False),
+    "pcapng": _Module("capture.pcapng", first=(b"\n\r\r\n",), lines=False),
     "pcap": _Module("capture.pcap", first=(
         b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1",
-    )),
+    ), lines=False),
 })  # fmt: skip
 """This project's own, by the name of the dissector."""
 
@@ -281,10 +283,18 @@ def choose(head: bytes, source: str | None = None) -> list[tuple[Dissector, int]
         one = dissectors()[source]
         return [(one, one.sniff(head))]
     for module in _OURS.values():
-        if head.startswith(module.first) and (one := module.dissector()).lines is None and one.sniff(head) == _CERTAIN:
-            return [(one, _CERTAIN)]  # nobody can be surer, and only one reads bytes
-    known = [module.dissector() for module in _OURS.values() if module.may_know(head)]
-    sure = sorted(((one, one.sniff(head)) for one in (*known, *_theirs())), key=lambda entry: -entry[1])
-    able = [(one, percent) for one, percent in sure if percent > 0]
-    whole = [(one, percent) for one, percent in able if one.lines is None]
-    return whole[:1] or able
+        if not module.lines and module.first and head.startswith(module.first):
+            one = module.dissector()
+            if one.sniff(head) == _CERTAIN:
+                return [(one, _CERTAIN)]  # nobody can be surer, and only one reads bytes
+    if whole := _able(head, lines=False):
+        return whole[:1]
+    return _able(head, lines=True)
+
+
+def _able(head: bytes, *, lines: bool) -> list[tuple[Dissector, int]]:
+    """Those of one kind that know the head, each with how sure it is, the surest first."""
+    ours = (module.dissector() for module in _OURS.values() if module.lines == lines and module.may_know(head))
+    others = (one for one in _theirs() if (one.lines is not None) == lines)
+    sure = sorted(((one, one.sniff(head)) for one in (*ours, *others)), key=lambda entry: -entry[1])
+    return [(one, percent) for one, percent in sure if percent > 0]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
+    from xptrace.access.attribution import Vm
     from xptrace.findings.assess import Assessment
     from xptrace.replay.device import Properties
     from xptrace.replay.fit import Candidate
@@ -139,14 +140,28 @@ class Case:
         return Held.of([arrow.ROWS], arrow.batches(self, [arrow.ROWS]), self.memory)
 
     @cached_property
-    def _compared(self) -> _Compared:
-        if (told := self._told.compared) is not None:
-            return told
+    def _views(self) -> Views:
+        """The accesses as they are compared with those of other recordings."""
+        if (told := self._told.compared if self._once else None) is not None:
+            return told.views
         decoder = self._again()
-        found = _Compared.of(decoder)
-        for _ in found.watch(decoder.entries()):
+        views = Views(decoder.vms)
+        for _ in views.watch(decoder.entries()):
             pass
-        return found
+        return views
+
+    @cached_property
+    def _interned(self) -> tuple[Interned, Mapping[str, Vm]]:
+        """The accesses as a replay wants them, and their VMs."""
+        if (told := self._told.compared if self._once else None) is not None:
+            return told.interned, self._told.decoder.vms
+        decoder, interned = self._again(), Interned()
+        for row in decoder.blocks():
+            if isinstance(row, Block):
+                interned.add_block(row)
+            elif isinstance(row, Access):
+                interned.add(row)
+        return interned, decoder.vms
 
     def _held(self, name: str) -> Held | None:
         """What holds a large table; None of one that is small."""
@@ -313,7 +328,7 @@ class Case:
 
     @cached_property
     def _correlated(self) -> list[Correlation]:
-        return self._compared.views.correlations()
+        return self._views.correlations()
 
     # -- what is made of them
 
@@ -358,7 +373,7 @@ class Case:
         from xptrace.replay.columns import replay
 
         start = self._start(profile, device)
-        judged = replay(start, self._compared.interned, self._told.decoder.vms)
+        judged = replay(start, *self._interned)
         expected = pd.arrays.IntegerArray(judged.expected, ~judged.has_expected)
         agrees = pd.arrays.BooleanArray(judged.agrees == 1, judged.agrees < 0)
         return self.accesses.assign(expected=expected, agrees=agrees)

@@ -39,6 +39,11 @@ SHAPE: Final = (
 """What several accesses have in common, 24 bytes."""
 ACCESS: Final = (("shape", "<u4"), ("first", "<u4"), ("last", "<u4"), ("said", "<u4"))
 """One access: the number of its shape, its first and last record, the record of the line that the device emitted."""
+PROCESSOR: Final = "<QIBBBB"
+"""What is known of a physical processor: time stamp, what runs; whether the two are known, and whether there are
+scheduling records; a byte for nothing. As `struct` has it."""
+TOLD: Final = "<IIQIBBBB"
+"""One record that is told: where, in words, its number from 0, and its processor then."""
 NOTHING: Final = (1 << 32) - 1
 READ, WRITE, BY_FIELD = range(3)
 
@@ -84,6 +89,17 @@ class Kernel(Protocol):
         Raises ValueError where the window or the table are none.
         """
 
+    def span(
+        self, data: bytes, start: int, stop: int, classes: bytes, ports: bytes, processor: Any, out: Any,  # noqa: ANN401
+    ) -> tuple[int, int, int, int]:
+        """Read the records of xentrace between two places, all of one processor, and put into `out` what is told.
+
+        `classes` has a bit for each value of bits 12 to 27 of the first word of a record; `ports` are pairs of 32-bit
+        numbers, from and up to. `processor` (`PROCESSOR`) is what is known of it before, and then after them. Returns
+        how many are told (`TOLD`) and how many were read, where in words no further one could be read, and where the
+        first with a time is (where they end, if none is). Raises ValueError where there is no such place.
+        """
+
     def gather(
         self, data: bytes, records: Any, events: bytes, allowed: bytes, base: int, region: bytes, shapes: Any,  # noqa: ANN401
         known: int, table: Any, out: Any,  # noqa: ANN401
@@ -107,8 +123,8 @@ class Kernel(Protocol):
 class Batch:
     """Plain records of a source of bytes, the first of them its record `number`; `records` (`RECORD`) lie in `data`.
 
-    Whoever is handed one says how many of them have been `taken`, and how many after these (`apart`) must be read one
-    by one before the others are handed on again. What it holds is gone when the next one is asked for.
+    Whoever is handed one says how many of them have been `taken`; if none, how many (`apart`) must be read one by one
+    before the others are handed on again. What it holds is gone when the next one is asked for.
     """
 
     data: bytes

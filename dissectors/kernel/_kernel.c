@@ -119,6 +119,7 @@ static inline int eight_digits(const uint8_t *at, uint64_t *value)
     return 1;
 }
 
+/* A letter's low bits and nine are its value. Written out again, the digits must be what stands there. */
 static inline int eight_hex_digits(const uint8_t *at, uint64_t *value)
 {
     uint64_t all = word(at), digits = (all & 0x0F * EACH) + 9 * (all >> 6 & EACH);
@@ -1081,6 +1082,8 @@ static PyMethodDef METHODS[] = {
     {"gather", py_gather, METH_VARARGS,
      "gather(data, records, events, allowed, base, region, shapes, known, table, out) -> (accesses, records, shapes)"},
     {"fill", py_fill, METH_VARARGS, "fill(text, pieces, which, numbers, columns) -> bytes"},
+    {"span", kernel_span, METH_VARARGS,
+     "span(data, start, stop, classes, ports, processor, out) -> (told, records, words, timed)"},
     {"walk", kernel_walk, METH_VARARGS, "walk(data, start, stop, forms, base, ports, out) -> records"},
     {"search", py_search, METH_VARARGS, "search(data, at, patterns, out, line) -> (lines found, place, line)"},
     {NULL, NULL, 0, NULL},

@@ -98,6 +98,7 @@ static inline int store(Record *record, uint8_t slot, uint64_t value, int negati
 
 /* -- what is in files of its own */
 
+PyObject *kernel_span(PyObject *module, PyObject *args);
 PyObject *kernel_walk(PyObject *module, PyObject *args);
 
 #endif

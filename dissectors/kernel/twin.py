@@ -41,12 +41,13 @@ from dissectors.kernel import (
     WRITE,
     dtype,
 )
+from dissectors.kernel.twin_span import span
 from dissectors.kernel.twin_walk import walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ("AVX2", "fill", "gather", "read_lines", "search", "walk")
+__all__ = ("AVX2", "fill", "gather", "read_lines", "search", "span", "walk")
 
 AVX2: Final = 0
 _MOST_LINE: Final = 65_535

@@ -59,8 +59,8 @@ _BEYOND: Final = 15
 _CLOCKS: Final = (None, WALL, MONOTONIC)
 _FEW: Final = 8
 """Records that are read one by one before the kernel is asked; more where that was in vain."""
-_MANY: Final = 1 << 20
-_WORTH_WHILE: Final = 64
+_MANY: Final = 1 << 8
+_WORTH_WHILE: Final = 32
 """Plain records that are worth while a batch."""
 _NEARLY: Final = 1 << 12
 """Bytes at the end of what is held, in which a record may stand that is not whole."""
@@ -442,7 +442,7 @@ class SimpleTrace:
         pace = _FEW
         while (yield from self._events(held, rules, pace)):
             count = yield from self._batches(kernel, held, rules)
-            pace = _FEW if count >= _WORTH_WHILE else min(max(4 * pace, count), _MANY)
+            pace = _FEW if count >= _WORTH_WHILE else min(max(2 * pace, count), _MANY)
 
     def _batches(self, kernel: Kernel, held: _Held, rules: _Rules) -> Generator[Record | Batch, None, int]:
         """The plain events from here on; returns how many were found at last. Few are left where they are."""
@@ -465,14 +465,15 @@ class SimpleTrace:
         while len(records) >= _WORTH_WHILE:
             batch = Batch(data, base, self.records + 1, records, EVENTS, _CLOCKS)
             yield batch
-            if batch.taken:
-                last = records[batch.taken - 1]
-                self.records += batch.taken
-                held.at = base + int(last["start"]) + int(last["length"]) - held.base
+            done = batch.taken
+            if done:
+                self.records += done
+                held.at = base + int(records[done - 1]["start"]) + int(records[done - 1]["length"]) - held.base
                 held.doubtful = None
-            apart = min(batch.apart, len(records) - batch.taken)
-            yield from self._events(held, rules, apart)
-            records = records[batch.taken + apart :]
+            else:
+                done = min(batch.apart, len(records))
+                yield from self._events(held, rules, done)
+            records = records[done:]
 
     def _room(self) -> NDArray[Any]:
         """Where batches lie, one after the other."""

@@ -18,17 +18,19 @@ The windows of the processors overlap in time: records come out in the order of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from struct import Struct
+from struct import Struct, pack, unpack_from
 from typing import Final
 
 from dissectors import Dissector, Given
 from dissectors.clock import TSC
 from dissectors.held import Held
+from dissectors.kernel import PROCESSOR, TOLD, Kernel, chosen_kernel
 from dissectors.record import Damage, Loss, Record
 from dissectors.vocabulary import PORT_ACCESS, READ, WRITE
+from dissectors.xen import xentrace_block
 from dissectors.xen.xentrace_block import (
     CONTINUES,
     CPU_CHANGE,
@@ -39,6 +41,7 @@ from dissectors.xen.xentrace_block import (
     Block,
     bytes_of,
     chain,
+    classes,
     find,
     is_head,
 )  # fmt: skip
@@ -65,6 +68,10 @@ SURE: Final = 8
 _CHANGE: Final = Struct("<III")
 _MARK: Final = _CHANGE.pack(2 << 28 | CPU_CHANGE, 0, 0)[:4]
 _WORD: Final = Struct("<I")
+_PROCESSOR: Final = Struct(PROCESSOR)
+_TOLD: Final = Struct(TOLD)
+_MOST_TOLD: Final = 1 << 10
+"""Records that the kernel tells in one go."""
 _SIGN: Final = re.compile(
     rb"(?s).[\x10-\xff](?:[\x01\x02\x04\x08\x10\x20\x40\x80][%s]|\0[%s])" % tuple(
         re.escape(bytes(range(low, 0x100, 0x10))) for low in (0x00, 0x08)
@@ -109,6 +116,18 @@ class _Processor:
     opened: bool = False
     """Whether a window of it has begun, and no time has been seen in it yet."""
 
+    def packed(self) -> bytearray:
+        """What is known, as the kernel has it."""
+        known = self.tsc is not None, self.running is not None, self.scheduled, False
+        return bytearray(_PROCESSOR.pack(self.tsc or 0, self.running or 0, *known))
+
+
+def _unpacked(
+    tsc: int, running: int, has_tsc: int, has_running: int, scheduled: int, _unused: int
+) -> tuple[int | None, int | None, bool]:
+    """Time stamp, what runs, and whether there are scheduling records."""
+    return tsc if has_tsc else None, running if has_running else None, bool(scheduled)
+
 
 @dataclass(frozen=True, slots=True)
 class _Window:
@@ -149,6 +168,7 @@ class XenTrace:
         self._hz = hertz(given)
         self._window: _Window | None = None
         self._block_bytes = BLOCK
+        self._ports = b"".join(pack("<II", ports.start, ports.stop) for ports in xentrace_block.PORTS)
         self._processors: dict[int, _Processor] = {}
         self._order = _Order()
         self.records = 0
@@ -156,7 +176,7 @@ class XenTrace:
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Record | Damage | Loss]:
         """What the records say, in the order of time."""
-        held = _Held(chunks)
+        held, kernel = _Held(chunks), chosen_kernel()
         while held.reach(1):
             window = self._window
             if window is None or held.offset >= window.end:
@@ -167,7 +187,7 @@ class XenTrace:
                 yield self._damage(held, window)
                 self._block_bytes = LEAST_BLOCK
                 continue
-            yield from self._read_block(held)
+            yield from self._read_block(held) if kernel is None else self._read_walking(held, kernel)
             yield from self._order.release()
         window = self._window
         if window is not None and held.offset < window.end:
@@ -194,18 +214,63 @@ class XenTrace:
             spans.append(_Span(_Window(offset, cpu, offset + CHANGE_BYTES + size), begin, at, opens=True))
         return spans
 
+    def _read_walking(self, held: _Held, kernel: Kernel) -> Iterator[Record | Damage | Loss]:
+        """The same as `_read_block`, by the kernel, which walks from record to record."""
+        spans = self._spans(held)
+        base = held.at
+        for span in spans:
+            if span.opens:
+                self._processors.setdefault(span.window.cpu, _Processor()).opened = True
+                self._order.opens(span.window.cpu)
+                self.records += 1
+            self._window, end = span.window, base + 4 * span.end
+            held.at = yield from self._read_span(kernel, held, base + 4 * span.begin, end)
+            if held.at < end:
+                break
+        self._block_bytes = min(BLOCK, 2 * self._block_bytes)
+
+    def _read_span(
+        self, kernel: Kernel, held: _Held, at: int, end: int
+    ) -> Generator[Record | Damage | Loss, None, int]:
+        """What the records of the window's processor tell from one place up to another; returns how far they go."""
+        cpu, told, count = self._window.cpu if self._window else 0, bytearray(_MOST_TOLD * _TOLD.size), _MOST_TOLD
+        while count == _MOST_TOLD and at < end:
+            processor = self._processors.setdefault(cpu, _Processor())
+            known = processor.packed()
+            count, records, words, timed = kernel.span(held.data, at, end, classes(), self._ports, known, told)
+            stamp = at + 4 * timed
+            if processor.opened and timed < words:
+                processor.opened = False
+                if int.from_bytes(held.data[stamp + 4 : stamp + 12], "little") < (processor.tsc or 0):
+                    yield from self._read_span(kernel, held, at, stamp)
+                    yield from self._order.all()
+                    self._processors, at, count = {}, stamp, _MOST_TOLD  # another recording begins
+                    continue
+            for start, number, *then in _TOLD.iter_unpack(told[: count * _TOLD.size]):
+                tsc, runs, _ = _unpacked(*then)
+                found = self._tell(held, at + 4 * start, self.records + number + 1, tsc, runs)
+                if isinstance(found, Damage):
+                    yield found
+                else:
+                    self._order.hold(found, tsc)
+            processor.tsc, processor.running, processor.scheduled = _unpacked(*_PROCESSOR.unpack(known))
+            self._order.latest = max(self._order.latest, -1 if processor.tsc is None else processor.tsc)
+            self.records += records
+            at += 4 * words
+        return at
+
     def _read_block(self, held: _Held) -> Iterator[Record | Damage | Loss]:
         """Read as many records as follow one another; `held.at` is behind them then."""
         import numpy as np
 
         spans = self._spans(held)
-        opened = np.array([span.begin - 3 for span in spans if span.opens], dtype=np.int32)
+        opened = {span.begin - 3 for span in spans if span.opens}
         ends = np.array([span.end for span in spans], dtype=np.int32)
         words = np.frombuffer(held.data, "<u4", ends.item(-1), held.at)
         starts, stop = chain(words, np.repeat(ends, np.diff(ends, prepend=0)))
         changes = starts[words[starts] & 0xFFFFFFF == CPU_CHANGE]
-        if len(early := np.setdiff1d(changes, opened)):
-            stop = early.item(0)
+        if early := set(changes.tolist()) - opened:
+            stop = min(early)
             starts = starts[starts < stop]
         spans = [span for span in spans if span.begin - 3 * span.opens < stop]
         block = find(words, starts)
@@ -240,7 +305,7 @@ class XenTrace:
         begin, end = block.told.searchsorted((first, last))
         for index in block.told[begin:end].tolist():
             tsc, runs = _known(block, first, index, processor)
-            found = self._tell(block, index, held, tsc, runs)
+            found = self._tell(held, held.at + 4 * block.starts.item(index), self.records + index + 1, tsc, runs)
             if isinstance(found, Damage):
                 yield found
             else:
@@ -250,12 +315,13 @@ class XenTrace:
         self._order.latest = max(self._order.latest, -1 if processor.tsc is None else processor.tsc)
 
     def _tell(
-        self, block: Block, index: int, held: _Held, tsc: int | None, runs: int | None
+        self, held: _Held, begin: int, number: int, tsc: int | None, runs: int | None
     ) -> Record | Damage | Loss:
-        """What one record says."""
-        start, head, payload = block.starts.item(index), block.heads.item(index), block.payload(index)
+        """What one record says; `begin` is where it lies in what is held."""
+        (head,) = _WORD.unpack_from(held.data, begin)
         event, length = head & 0xFFFFFFF, bytes_of(head)
-        offset, number = held.offset + 4 * start, self.records + index + 1
+        payload = list(unpack_from(f"<{head >> 28 & 7}I", held.data, begin + 4 + 8 * (head >> 31)))
+        offset = held.base + begin
         if event == LOST:
             count = str(payload[0]) if payload else "an unknown number of"
             return Loss(self._source, offset, length, number, f"{count} records are missing here")
@@ -274,7 +340,6 @@ class XenTrace:
                   "count": 1 if told else None, "cpu_index": cpu_index}
         time_ns = None if tsc is None else tsc * 10**9 // self._hz
         dated = time_ns is not None and time_ns < 1 << 63
-        begin = held.at + 4 * start
         return Record(self._source, offset, length, number, PORT_ACCESS, values, held.data[begin : begin + length],
                       time_ns if dated else None, TSC if dated else None, domain=domain)
 

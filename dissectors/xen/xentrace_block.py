@@ -46,11 +46,20 @@ def bytes_of(word: int) -> int:
 
 
 @cache
+def classes() -> bytes:
+    """A bit for each value of bits 12 to 27 of a word: whether it can begin a record."""
+    found = bytearray(1 << 13)
+    for one in _CLASSES:  # bits 16 to 27, of which the lower four must not all be zero
+        found[2 * one : 2 * one + 2] = b"\xfe\xff"
+    return bytes(found)
+
+
+@cache
 def _tables() -> tuple[Words, Words]:
     """Which bits 12 to 27 of a word can begin a record, and how many words it has by the bits 28 to 31."""
     import numpy as np
 
-    known = np.array([is_head(kind << 12) for kind in range(1 << 16)])
+    known = np.unpackbits(np.frombuffer(classes(), "u1"), bitorder="little").astype(bool)
     return known, np.array([bytes_of(top << 28) // 4 for top in range(1 << 4)], dtype=np.int32)
 
 

@@ -78,6 +78,8 @@ def seeds() -> Iterator[bytes]:
                     if len(form) < 256 and form[2 : 2 + form[1]] + b" " in line)
     yield b"\2\4\4" + b"\x08\1\0\0\0\0\0\0\0" + b"\x24" + b"\1" * 36 + b"\0\0" + bytes(
         (*bytes(8), *b"\xff" * 8, 16, *bytes(7), 5, *bytes(15), *bytes(8), *b"\xff" * 4, 7, 0, 0, 1, *bytes(8)))
+    told = (0x3001F001, 4, 0x00010002, 0, 0xA0082016, 1, 0, 0x10, 0, 0x9002100F, 5, 0, 0x00030001, 0x10021002, 7)
+    yield b"\6\3\0" + bytes(16) + b"\2\x10\x20" + b"\xff" * 8 + b"".join(word.to_bytes(4, "little") for word in told)
     yield b"\3\1" + b"\3<>." + b"\3\0\1\2" + b"\1\0" + b"\x10" * 8
     yield b"\4\3\0\1" + b"\3\1x\1e\1n" + b"\0\0\1" + b"\x20" + b"xen\nxen"
 
@@ -138,7 +140,7 @@ class Target:
         self._record, self._shape, self._access = dtype(RECORD), dtype(SHAPE), dtype(ACCESS)
         self._programs = programs(catalogue.load())
         self._functions: tuple[Callable[[Input], Call], ...] = (
-            self._lines, self._own_lines, self._gather, self._fill, self._search, self._walk,
+            self._lines, self._own_lines, self._gather, self._fill, self._search, self._walk, self._span,
         )
 
     def __call__(self, data: bytes) -> None:
@@ -167,6 +169,19 @@ class Target:
     def _walk(self, given: Input) -> Call:
         room, table, data = given.choice(4), given.part(), given.rest()
         return lambda kernel: self._read(kernel.walk, data, 0, table, room)
+
+    def _span(self, given: Input) -> Call:
+        """Any words, of classes that are a few bytes repeated, of ports that the input names."""
+        room, start, processor = given.choice(4), given.choice(4), given.take(16).ljust(16, b"\0")
+        ports = b"".join(port.to_bytes(4, "little") for port in given.part())
+        classes, data = given.take(8).ljust(8, b"\xff") * 1024, given.rest()
+
+        def call(kernel: Kernel) -> object:
+            known, out = bytearray(processor), bytearray(room * 24)
+            told, *counts = kernel.span(data, min(start, len(data)), len(data), classes, ports, known, out)
+            return told, counts, known, out[: told * 24]
+
+        return call
 
     def _read(self, function: Callable[..., int], data: bytes, start: int, programs: bytes, room: int) -> object:
         out = self._np.zeros(room, self._record)

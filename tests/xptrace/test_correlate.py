@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissectors.record import Record
 from xptrace.access.correlation import Sighting, View, correlate
-from xptrace.access.rows import Event
 from xptrace.cli import main
 
 ORIGIN = 1_795_401_471_000_000_000
@@ -21,9 +19,8 @@ ORIGIN = 1_795_401_471_000_000_000
 def view(source: str, clock: str | None, *sightings: tuple[str, int | None]) -> View:
     told = View("win10", 1, source)
     for number, (name, time_ns) in enumerate(sightings):
-        record = Record(source, number, 1, number + 1, "test", {}, b"")
-        event = Event(time_ns, clock, "win10", 1, "life", name, name, None, [record])
-        told.sightings.append(Sighting((name,), time_ns, clock if time_ns is not None else None, event))
+        known = clock if time_ns is not None else None
+        told.sightings.append(Sighting((name,), time_ns, known, name, number, number + 1))
     return told
 
 

@@ -125,6 +125,8 @@ class TestNoDissectorIsMissed:
     def test_each_is_listed_under_its_own_name(self) -> None:
         assert [module.dissector().name for module in contract._OURS.values()] == list(contract._OURS)
         assert set(contract._OURS) <= set(dissectors())
+        for name, module in contract._OURS.items():
+            assert module.lines == (dissectors()[name].lines is not None), name
 
     @pytest.mark.parametrize("name", list(contract._OURS))
     def test_its_own_example_is_known(self, name: str) -> None:

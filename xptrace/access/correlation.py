@@ -17,11 +17,18 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from dissectors.clock import DATES
+from dissectors.platform.registers import LOG_REGISTERS
 from xptrace.access.attribution import Vm
 from xptrace.access.rows import Access, Entry, Event, Message
 
 MOST: Final = 20_000
-"""Sightings of one recording that are compared; a longer one is compared by its first so many."""
+"""Sightings of one boot in one recording that are compared; a longer one is compared by its first so many."""
+ROOM: Final = 128 << 20
+"""Bytes that the sightings of all boots and recordings may take together."""
+_SIGHTING: Final = 200
+"""Bytes that a sighting takes, about."""
+_WORDS: Final = 500
+"""Bytes that it takes besides where it is like no other, without the characters of what is said, which it has twice."""
 _SHORTEST_SPAN_NS: Final = 10**9
 """Matches closer together than this do not tell a drift."""
 
@@ -30,12 +37,19 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One thing that a recording saw: what it is, so that another's sighting of it can be known again, and when."""
+    """One thing that a recording saw: what it is, so that another's sighting of it can be known again, when and where.
+
+    `said` is what it means in words, some of which may be a stranger's.
+    """
 
     key: Key
     time_ns: int | None
     clock: str | None
-    entry: Access | Event
+    said: str
+    offset: int
+    line: int
+    character: bool = False
+    """Whether it is a character for the log, or several."""
 
 
 @dataclass(slots=True)
@@ -136,6 +150,12 @@ class Views:
         """`vms` tells which VM another recording's is; it may grow while the entries come in."""
         self._vms = vms
         self._views: dict[tuple[str, int, str], View] = {}
+        self._size = 0
+        self._keys: dict[Key, Key] = {}
+        self._words: dict[str, str] = {}
+        """Keys, and what is said: of each there is one, however often it is seen."""
+        self.beyond = 0
+        """Sightings that were not kept because there were so many of all recordings."""
 
     def watch(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Hand the entries on, having taken what they tell."""
@@ -151,11 +171,35 @@ class Views:
         vm = self._vms.get(entry.vm)
         name = entry.vm if vm is None else vm.of or vm.name
         source = entry.records[0].source
-        view = self._views.setdefault((name, entry.boot, source), View(name, entry.boot, source))
+        view = self._views.get((name, entry.boot, source))
+        if self._size >= ROOM:
+            self.beyond += 1
+            if view is not None:
+                view.beyond += 1
+            return
+        if view is None:
+            view = self._views[name, entry.boot, source] = View(name, entry.boot, source)
         if len(view.sightings) < MOST:
-            view.sightings.append(Sighting(key, entry.time_ns, entry.clock, entry))
+            view.sightings.append(self._sighting(key, entry))
         else:
             view.beyond += 1
+
+    def _sighting(self, key: Key, entry: Access | Event) -> Sighting:
+        """What is kept of an entry."""
+        record, said = entry.records[0], _said(entry)
+        self._size += _SIGHTING
+        if key not in self._keys or said not in self._words:
+            self._size += _WORDS + 2 * len(said)
+        key, said = self._keys.setdefault(key, key), self._words.setdefault(said, said)
+        character = isinstance(entry, Access) and entry.register in LOG_REGISTERS
+        return Sighting(key, entry.time_ns, entry.clock, said, record.offset, record.line, character)
+
+    @property
+    def limits(self) -> list[str]:
+        """What is not compared for want of room."""
+        if not self.beyond:
+            return []
+        return [f"{self.beyond} sightings are not compared: those before them take {ROOM >> 20} MiB"]
 
     def correlations(self) -> list[Correlation]:
         """Of each boot of each VM, the first recording beside each other one that saw any of the same.
@@ -181,6 +225,14 @@ def _key(entry: Access | Event) -> Key | None:
         record = entry.records[0]
         return ("node", record.text("path"), record.text("value")) if record.text("path") else None
     return None
+
+
+def _said(entry: Access | Event) -> str:
+    if isinstance(entry, Event):
+        return f"{entry.topic} {entry.subject}: {entry.said}"
+    size = "?" if entry.size is None else str(entry.size)
+    doubt = "" if entry.certainty == "observed" else "  (inferred)"
+    return f"{entry.direction:<5} 0x{entry.address or 0:<5x} {size}  {entry.meaning}{doubt}"
 
 
 def correlate(one: View, other: View) -> Correlation:

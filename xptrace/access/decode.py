@@ -82,10 +82,15 @@ class Decoder:
 
     @property
     def size(self) -> int | None:
-        """The bytes of all sources; None where that is known at their end only, as of compressed ones."""
+        """The bytes of all sources that are to be read; None where only their end tells, as of compressed ones."""
         sizes = [_size(source) for source in self._sources]
         known = [size for size in sizes if size is not None]
-        return sum(known) if len(known) == len(sizes) else None
+        return sum(known) - self.skipped if len(known) == len(sizes) else None
+
+    @property
+    def skipped(self) -> int:
+        """The bytes at the beginnings of sources that are passed over, as far as that is known already."""
+        return sum(source.begin for source in self._sources)
 
     def rows(self, progress: Callable[[int], None] | None = None) -> Iterator[Row]:
         """Every access and message, in order; `progress` is told the bytes read so far."""
@@ -163,18 +168,21 @@ class Decoder:
         self.readings.remove(reading)
 
     def _decoder(self, reading: Reading, domains: Domains, *, bulk: bool = False) -> SourceDecoder:
+        def noted(what: str) -> None:
+            self.notes.append((reading.source.name, what))
+
         given = Given(reading.source.name, self.catalogue, reading.source.written_ns, self._tsc_hz)
         kernels = [1]
         if reading.vantage == "guest" and (vm := self.vms.get(reading.vm)) is not None:
             kernels = [boot for boot in range(1, vm.boot + 1) if vm.began.get(boot) != "migration"]
             trial = SourceDecoder(reading, given, self.vms, domains, Ledger(reading.source.name), {},
-                                   stopped=lambda: self.stopped, bulk=bulk)
+                                   stopped=lambda: self.stopped, noted=noted, bulk=bulk)
             if len(kernels) != max(trial.kernels(), 1):  # nobody knows which start of the kernel is which boot
                 reading, kernels = replace(reading, vm=f"{reading.vm} (console)"), [1]
         ledger = Ledger(reading.source.name)
         self.ledgers.append(ledger)
         return SourceDecoder(reading, given, self.vms, domains, ledger, self._offsets, kernels,
-                              stopped=lambda: self.stopped, bulk=bulk)
+                              stopped=lambda: self.stopped, noted=noted, bulk=bulk)
 
 
 def _size(source: Source) -> int | None:

@@ -48,8 +48,18 @@ from xptrace.access.stretch import Block, Stretch
 from xptrace.access.widths import Widths
 from xptrace.intake.ledger import Ledger
 
-MOST_HELD: Final = 100_000
+MOST_HELD: Final = 10_000
 """Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
+
+MOST_VMS: Final = 10_000
+"""VMs that one source may name: more than a host runs, in some 50 MB. Those beyond are told as one."""
+OTHERS: Final = "(others)"
+"""The name of that one."""
+
+MOST_NEIGHBOURS: Final = 1000
+"""I/O BARs of a VM of which it is remembered where they were put last, 1 kB each: more than a machine has."""
+MOST_WAITING: Final = 100
+"""VMs of which that is remembered, as long as nothing shows Xen's device in them."""
 
 LONGEST_PAUSE: Final = 64
 """Lines of other threads that may stand between two records of one access."""
@@ -126,9 +136,13 @@ class SourceDecoder:
 
     def __init__(
         self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger,
-        offsets: Mapping[str, int], kernels: Sequence[int] = (1,), *, stopped: Callable[[], bool], bulk: bool = False,
+        offsets: Mapping[str, int], kernels: Sequence[int] = (1,), *, stopped: Callable[[], bool],
+        noted: Callable[[str], None], bulk: bool = False,
     ) -> None:
-        """Nothing is read yet. `bulk` says that blocks of rows are welcome, where the kernel can make them."""
+        """Nothing is read yet. `noted` is told what else should be known of the source.
+
+        `bulk` says that blocks of rows are welcome, where the kernel can make them.
+        """
         self._reading, self._offsets = reading, offsets
         self._kernels = kernels
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
@@ -152,8 +166,10 @@ class SourceDecoder:
         """Domains and VMs of which it was learnt in any boot."""
         self._widths: dict[tuple[str, int], Widths] = {}
         """Of each boot, the sizes that the order of the accesses tells where the records do not."""
-        self._processes: dict[int, int] = {}
-        """The device models' processes, numbered as they came."""
+        self._process: int | None = None
+        """The first process of a device model."""
+        self._noted, self._named = noted, 0
+        """How to say what should be known of the source, and the VMs that it named."""
         self._started = 0
         """How many times the guest's kernel has begun in this source."""
         self._ready: list[tuple[int, int, Entry]] = []
@@ -264,7 +280,9 @@ class SourceDecoder:
             name = reading.vm if device or record.domain is None else self._place(record)[0]
         if reading.apart and record.thread is not None:
             name = f"{name}-{record.thread}"
-        if record.process is not None and self._processes.setdefault(record.process, len(self._processes)):
+        if self._process is None:
+            self._process = record.process
+        if record.process != self._process and record.process is not None:
             name = f"{name}-{record.process}"  # the process of another VM than the first
         witness = reading.dissectors[0].name if reading.vantage == "host" and record.event in _ACCESSES else None
         known, of = self._vms.get(name), None
@@ -272,10 +290,23 @@ class SourceDecoder:
             name, of = f"{name} ({witness})", name  # somebody else tells of the same accesses
         vm = self._vms.get(name)
         if vm is None:
-            vm = self._vms[name] = Vm(name, thread=record.thread, of=of)
+            vm = self._new(name, of, record)
         vm.witness = vm.witness or witness
         if witness is not None and record.domain is not None:
             vm.boot = self._place(record)[1]
+        return vm
+
+    def _new(self, name: str, of: str | None, record: Record) -> Vm:
+        """A VM that was not named before, if there is room for one more; else the one that all others are."""
+        self._named += 1
+        if self._named > MOST_VMS:
+            if self._named == MOST_VMS + 1:
+                self._noted(f"it names more than {MOST_VMS} VMs; those beyond are told as one, {OTHERS}, so that what "
+                            "is found in it is of no one VM")
+            name, of = OTHERS, None
+        vm = self._vms.get(name)
+        if vm is None:
+            vm = self._vms[name] = Vm(name, thread=record.thread, of=of)
         return vm
 
     def _place(self, record: Record) -> tuple[str, int]:
@@ -463,7 +494,12 @@ class SourceDecoder:
         number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
         function = vm.spaces.function(number, device or None)
         if 0 < base < base + size <= _PORT_SPACE:  # a neighbour's BAR may come to lie where another's is
-            self._neighbours.setdefault(vm.name, {})[number, bar] = record
+            known = self._neighbours.setdefault(vm.name, {})
+            known[number, bar] = record
+            if len(known) > MOST_NEIGHBOURS:
+                del known[next(iter(known))]
+            if len(self._neighbours) > MOST_WAITING:
+                del self._neighbours[next(iter(self._neighbours))]
         if vm.used or vm.proven or function.ours:
             self._tell_neighbours(vm)
         if not function.ours:

@@ -31,6 +31,8 @@ _FEW: Final = 1 << 12
 """Bytes that are read line by line where a line is not plain, before the kernel is asked again; more if in vain."""
 LARGE: Final = 1 << 19
 """Bytes of a window from which on it is worth while to load what reads many lines at once."""
+_OFTEN: Final = 256
+"""Lines that are read one by one before it is asked again whether to stop: a window of nothing else takes seconds."""
 _WORTH_WHILE: Final = 256
 """Plain lines for which it was worth while to ask."""
 Place = tuple[int, int, int]
@@ -73,6 +75,8 @@ class Reads:
         self._plain = only if kernel is not None and isinstance(only, Plain) else None
         self._kernel = kernel
         self._pace = _FEW
+        self._cut: int | None = None
+        """Where reading was stopped within a window: an offset in the source, at which a line begins."""
         self._search: Search | None = None
         """What looks for needles in large windows."""
 
@@ -94,7 +98,7 @@ class Reads:
                 if progress:
                     progress(len(chunk))
                 yield chunk
-                self._ledger.forget_before(total.bytes - len(chunk))
+                self._ledger.forget_before(total.bytes - WINDOW)
                 if self._stopped():
                     return
 
@@ -131,9 +135,13 @@ class Reads:
             else:
                 yield from self._window(window, line, before.lines)
                 newlines = before.lines.newlines if before.lines else window.data.count(b"\n", 0, size)
+            unended = not window.data.endswith(b"\n") and not window.partial
+            if self._cut is not None:
+                size = self._cut - window.offset
+                newlines, unended = window.data.count(b"\n", 0, size), False
             line += newlines
             total.bytes += size
-            total.lines += newlines + (not window.data.endswith(b"\n") and not window.partial)
+            total.lines += newlines + unended
             self._ledger.forget_before(window.offset)
             if progress:
                 progress(size)
@@ -174,6 +182,8 @@ class Reads:
             if records is not None and count:
                 yield from self._stretches(Stretch(self._source.name, window.data, window.offset, line, records,
                                                    plain.events, plain.clocks), plain)
+                if self._cut is not None:
+                    break
                 at = int(records["start"][-1]) + int(records["length"][-1])
                 line += count
                 self._neighbour = True
@@ -185,6 +195,8 @@ class Reads:
                 part = window.part(at, end)
                 lines = before.lines if part is window else None
                 yield from self._window(part, line, lines)
+                if self._cut is not None:
+                    break
                 line += window.data.count(b"\n", at, end) if lines is None else lines.newlines
                 at = end
         return line - first
@@ -206,6 +218,9 @@ class Reads:
                 yield from self._guarded(name, reader.read(bare, offset, line, length), _at((offset, line, length)))
             if apart == len(stretch.records):
                 return
+            if self._stopped():
+                self._cut = stretch.offset + int(stretch.records["start"][apart])
+                return
             stretch = replace(stretch, line=stretch.line + apart, records=stretch.records[apart:], taken=0)
 
     def _window(self, window: Window, line: int, lines: Lines | None) -> Iterator[Read]:
@@ -216,13 +231,15 @@ class Reads:
         told = b"".join(window.data[start : min(end, start + LONGEST_LINE)] for start, end in hit.items())
         found: Iterable[tuple[int, int, int]]
         if more := unknown(self._more(told), known):
-            found = numbered(window, hit | hits(window, more))
+            hit |= hits(window, more)
+            found = numbered(window, hit)
             learnt = self._more(b"")
             if lines is not None and unknown(learnt, known):  # windows to come are searched for them as well
                 self._search = search(self._kernel, (*self._needles, *learnt), window.data) or self._search
         else:
             found = numbered(window, hit) if lines is None else lines.found
-        for start, end, number in candidates(window, found, line, beside=beside):
+        due = _OFTEN
+        for count, (start, end, number) in enumerate(candidates(window, found, line, beside=beside)):
             if start >= window.size:
                 self._neighbour = start == window.size
                 break
@@ -232,6 +249,12 @@ class Reads:
             bare = window.data[start : min(end, start + LONGEST_LINE)].removesuffix(b"\n")
             for name, reader in self._readers:
                 yield from self._guarded(name, reader.read(bare, *place), _at(place))
+            # up to the end of a hit the same would be found of a source that ends there
+            if count >= due and start in hit and end < window.size:
+                due = count + _OFTEN
+                if self._stopped():
+                    self._cut = window.offset + end
+                    break
 
     def _guarded(
         self, name: str, reads: Iterator[_Said], place: Callable[[], Place]

@@ -18,8 +18,12 @@ from dissectors.platform.registers import BAR0_SIZE, PORTS, VENDOR, Direction, S
 _VENDOR_ID, _DEVICE_ID, _COMMAND, _BAR0, _BAR1 = 0x00, 0x02, 0x04, 0x10, 0x14
 _DEVICES: Final = {0x0001: "xen-platform", 0x0002: "xen-platform", 0xC000: "xen-pvdevice"}
 _BAR1_SIZE: Final = {"xen-platform": 16 << 20, "xen-pvdevice": 4 << 20}
+_FORGOTTEN: Final = (False, None, True)
+"""Functions by what is known of their being Xen's: which are forgotten first."""
 _DEFAULT_BAR1_SIZE: Final = 16 << 20
 MOST_BASES: Final = 32
+MOST_FUNCTIONS: Final = 256
+"""Functions of one machine that are remembered, all that a bus has: each port access asks for the BARs of all."""
 
 
 def place(number: int) -> str:
@@ -51,22 +55,36 @@ class Spaces:
     def __init__(self) -> None:
         self._functions: dict[int, Function] = {}
         self._bar0_bases: set[int] = set()
+        self._needles: list[re.Pattern[bytes]] | None = None
+        """What `needles` said, as long as nothing has changed since."""
         self.settled = False
         """Set whenever a function turned out to be Xen's or not; reset it after having looked."""
 
     def function(self, number: int, device: str | None = None) -> Function:
         """The function of that number, made known if it is new."""
-        function = self._functions.setdefault(number, Function(number))
+        function = self._functions.get(number)
+        if function is None:
+            if len(self._functions) >= MOST_FUNCTIONS:
+                self._forget_one()
+            function = self._functions[number] = Function(number)
         if device:
             self._settle(function, device.startswith(("xen-platform", "xen-pvdevice")))
             if function.ours:
                 function.device = device
         return function
 
+    def _forget_one(self) -> None:
+        """Forget the oldest that is not Xen's, or else of which nothing tells: nobody waits for it any longer."""
+        forgotten = min(self._functions.values(), key=lambda one: _FORGOTTEN.index(one.ours))
+        self._settle(forgotten, False)
+        del self._functions[forgotten.number]
+        self._needles = None
+
     def _settle(self, function: Function, ours: bool) -> None:
         if function.ours is not True and function.ours is not ours:
             function.ours = ours
             self.settled = True
+            self._needles = None
 
     def config(
         self, function: Function, offset: int, size: int | None, direction: Direction, value: int | None
@@ -94,13 +112,15 @@ class Spaces:
         elif offset == _COMMAND:
             function.command = value
         elif offset == _BAR0 and size == 4:
+            self._needles = None
             function.bar0 = value & 0xFF00 if 0x100 <= value <= 0xFFFF else None
         elif offset == _BAR1 and size == 4:
+            self._needles = None
             function.bar1 = None if value >= 0xFF000000 or value < 0x100000 else value & 0xFFFFFFF0
 
-    @staticmethod
-    def mapping(function: Function, bar: int, base: int, size: int) -> None:
+    def mapping(self, function: Function, bar: int, base: int, size: int) -> None:
         """Learn from `pci_update_mappings_add`."""
+        self._needles = None
         if bar == 0:
             function.bar0 = base
         elif bar == 1:
@@ -111,7 +131,9 @@ class Spaces:
         if name != "xen-pci":
             return
         base = address & ~(BAR0_SIZE - 1)
-        self._bar0_bases.add(base)
+        if base not in self._bar0_bases and len(self._bar0_bases) < MOST_BASES:
+            self._bar0_bases.add(base)
+            self._needles = None
         for function in self._functions.values():
             if function.bar0 == base:
                 self.prove(function)
@@ -169,6 +191,11 @@ class Spaces:
 
     def needles(self) -> list[re.Pattern[bytes]]:
         """What a record of an access to a BAR that is known must hold."""
+        if self._needles is None:
+            self._needles = self._wanted()
+        return self._needles
+
+    def _wanted(self) -> list[re.Pattern[bytes]]:
         wanted: list[re.Pattern[bytes]] = []
         bases = self._bar0_bases | {f.bar0 for f in self._functions.values() if f.bar0 and f.ours is not False}
         for base in sorted(bases)[:MOST_BASES]:

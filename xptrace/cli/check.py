@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     worst = done.worst
     done.findings = [found for found in done.findings if found.severity in shown]
     common.write(_lines(done, arguments), arguments.output)
-    code = common.close(decoder, full=arguments.ledger)
+    code = common.close(decoder, full=arguments.ledger, also=done.limits)
     if worst is None or arguments.fail_on == _NEVER:
         return code
     return EXIT_CODES[worst] if SEVERITIES.index(worst) <= SEVERITIES.index(arguments.fail_on) else code

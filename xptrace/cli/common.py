@@ -189,8 +189,11 @@ def _account(ledger: Ledger) -> Iterator[str]:
         yield f"{name}:{note.line} @{note.offset}: {note.reason}"
 
 
-def close(decoder: Decoder, *, full: bool) -> int:
-    """Say on standard error what was read; returns the exit code. Raises KeyboardInterrupt where that was cut short."""
+def close(decoder: Decoder, *, full: bool, also: Iterable[str] = ()) -> int:
+    """Say on standard error what was read, and what else should be known of what was made of it; returns the exit code.
+
+    Raises KeyboardInterrupt where reading was cut short.
+    """
     found, silent = False, 0
     for reading, ledger in zip(decoder.readings, decoder.ledgers, strict=True):
         name = printable(ledger.source)
@@ -216,6 +219,8 @@ def close(decoder: Decoder, *, full: bool) -> int:
         print(f"xptrace: {printable(path)}: not read: {printable(why)}", file=sys.stderr)
     for path, what in decoder.notes:
         print(f"xptrace: {printable(path)}: {printable(what)}", file=sys.stderr)
+    for what in also:
+        print(f"xptrace: {printable(what)}", file=sys.stderr)
     for name, why in broken().items():
         print(f"xptrace: dissector {printable(name)} cannot be used: {printable(why)}", file=sys.stderr)
     total = dict.fromkeys(("decoded", "other", "damaged", "lost"), 0)

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     deque(views.watch(decoder.entries(common.progress())), maxlen=0)
     found = views.correlations()
     common.write(_lines(found, arguments), arguments.output)
-    code = common.close(decoder, full=arguments.ledger)
+    code = common.close(decoder, full=arguments.ledger, also=views.limits)
     return code if found else 1
 
 

@@ -19,11 +19,9 @@ from xptrace.access.decode import Decoder
 from xptrace.access.rows import Entry, Event
 from xptrace.cli import common
 from xptrace.exports import lines
-from xptrace.findings.assess import Finding, all_rules, assess
-from xptrace.findings.rule import Context
+from xptrace.findings.assess import Finding, Watched, all_rules
 from xptrace.intake.follow import Growing, Patience
-from xptrace.negotiation.story import Place, Stories
-from xptrace.replay.fit import Fit
+from xptrace.negotiation.story import Place
 from xptrace.views.escape import printable
 from xptrace.views.findings import finding_lines
 from xptrace.views.terminal import Text
@@ -84,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     watch.assess()
     sys.stdout.flush()
     decoder.stopped = interrupted
-    return common.close(decoder, full=arguments.ledger)
+    return common.close(decoder, full=arguments.ledger, also=watch.watched.limits)
 
 
 def _told(name: str, what: str) -> None:
@@ -113,8 +111,8 @@ class _Watch:
     """Assesses the boots while their entries come in."""
 
     def __init__(self, decoder: Decoder, arguments: argparse.Namespace) -> None:
-        self._decoder, self._jsonl = decoder, arguments.format == "jsonl"
-        self._stories, self._fits = Stories(decoder.vms), dict[str, Fit]()
+        self._jsonl = arguments.format == "jsonl"
+        self.watched = Watched(decoder)
         self._rules = all_rules()
         self._told: dict[Key, Finding] = {}
         self._news, self._next = False, 0.0
@@ -122,12 +120,7 @@ class _Watch:
     def take(self, entry: Entry) -> None:
         """Take what one entry tells."""
         self._news = True
-        self._stories.take(entry)
-        if not isinstance(entry, Event):
-            fit = self._fits.get(entry.vm)
-            if fit is None:
-                fit = self._fits[entry.vm] = Fit(self._decoder.vms, self._decoder.catalogue)
-            fit.take((entry,))
+        self.watched.take(entry)
 
     def pause(self) -> None:
         """Nothing more has come: assess what has, if that is due, and let everything be seen."""
@@ -140,10 +133,7 @@ class _Watch:
         if not self._news:
             return
         began, self._news = time.monotonic(), False
-        devices = {
-            name: [one.profile for one in fit.candidates() if one.explains] for name, fit in self._fits.items()
-        }
-        done = assess(Context(self._stories.found, devices), self._rules)
+        done = self.watched.assess(self._rules)
         found = {_key(one): one for one in done.findings}
         for key, one in found.items():
             if key not in self._told:

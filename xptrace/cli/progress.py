@@ -36,7 +36,9 @@ class Progress:
 
     def begins(self, decoder: Decoder) -> None:
         """A decoder begins to read: what is told from now on is of it."""
-        self._decoder, self._whole, self._read = decoder, decoder.size, 0
+        size = decoder.size
+        self._decoder, self._read = decoder, 0
+        self._whole = None if size is None else size + decoder.skipped
         self._began = self._now()
         self._next = self._began + PATIENCE
 
@@ -58,9 +60,12 @@ class Progress:
     def _parts(self, seconds: float) -> Iterator[str]:
         rate = self._read / seconds if seconds > 0 else 0.0
         of_whole = left = ""
-        if self._whole is not None and self._whole >= self._read > 0:  # it may have grown since
-            of_whole = f" of {size_text(self._whole)} ({100 * self._read // self._whole} %)"
-            left = f"{_duration((self._whole - self._read) / rate)} left" if rate else ""
+        whole = self._whole
+        if whole is not None and self._decoder is not None:
+            whole -= self._decoder.skipped  # which is known when the turn of a source comes
+        if whole is not None and whole >= self._read > 0:  # it may have grown since
+            of_whole = f" of {size_text(whole)} ({100 * self._read // whole} %)"
+            left = f"{_duration((whole - self._read) / rate)} left" if rate else ""
         yield size_text(self._read) + of_whole
         yield f"{size_text(int(rate))}/s"
         if left:

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if (wanted := common.wanted(arguments, "negotiations")) is not None:
         rows = [*wanted.choose(rows)]
     common.write(_lines(rows, arguments), arguments.output)
-    return common.close(decoder, full=arguments.ledger)
+    return common.close(decoder, full=arguments.ledger, also=stories.limits)
 
 
 def _lines(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> Iterator[str]:

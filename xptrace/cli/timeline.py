@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         _plot(stories, done, arguments)
     else:
         common.write(_lines(stories, done, arguments), arguments.output)
-    return common.close(decoder, full=arguments.ledger)
+    return common.close(decoder, full=arguments.ledger, also=done.limits)
 
 
 def _chosen(done: Assessment, arguments: argparse.Namespace) -> list[Story]:

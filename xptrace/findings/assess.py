@@ -26,6 +26,10 @@ KEYS: Final = ("rule", "severity", "vm", "boot", "sentence", "advice", "law", "c
 """The keys of a finding, in order."""
 
 
+MOST_FITS: Final = 2000
+"""VMs of which it is found out which device model they have, 32 kB each; of others, rules that ask are not sure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One anomaly in one boot, with everything that a report needs to say of it."""
@@ -67,6 +71,8 @@ class Assessment:
     context: Context
     findings: list[Finding] = field(default_factory=list)
     unassessed: list[Unassessed] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    """What is not told for want of room."""
 
     @property
     def worst(self) -> Severity | None:
@@ -89,18 +95,51 @@ def examine(
 
     `inventory` are the emulated devices that every VM has; some rules cannot be assessed without.
     """
-    stories, fits, wanted = Stories(decoder.vms), dict[str, Fit](), set(vms)
-    for entry in stories.watch(_chosen(decoder.entries(progress), wanted)):
-        if not isinstance(entry, Event):
-            fit = fits.get(entry.vm)
-            if fit is None:
-                fit = fits[entry.vm] = Fit(decoder.vms, decoder.catalogue)
-            fit.take((entry,))
-    devices: dict[str, list[Profile]] = {
-        name: [one.profile for one in fit.candidates() if one.explains] for name, fit in fits.items()
-    }
-    context = Context(stories.found, devices, patience_ns, inventory)
-    return assess(context, all_rules() if book is None else book)
+    watched, wanted = Watched(decoder), set(vms)
+    for entry in _chosen(decoder.entries(progress), wanted):
+        watched.take(entry)
+    return watched.assess(all_rules() if book is None else book, patience_ns=patience_ns, inventory=inventory)
+
+
+class Watched:
+    """What is kept of the entries of a case until they are assessed: the facts of each boot, and each VM's device."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        """Nothing has been seen yet."""
+        self._vms, self._catalogue = decoder.vms, decoder.catalogue
+        self._stories, self._fits = Stories(decoder.vms), dict[str, Fit]()
+        self._more = False
+        """Whether there are VMs whose devices are not asked for."""
+
+    def take(self, entry: Entry) -> None:
+        """Take what one entry tells."""
+        self._stories.take(entry)
+        if isinstance(entry, Event):
+            return
+        fit = self._fits.get(entry.vm)
+        if fit is None:
+            if len(self._fits) >= MOST_FITS:
+                self._more = True
+                return
+            fit = self._fits[entry.vm] = Fit(self._vms, self._catalogue)
+        fit.take((entry,))
+
+    def assess(
+        self, book: Mapping[str, Rule], *, patience_ns: int = PATIENCE_NS, inventory: Inventory = ()
+    ) -> Assessment:
+        """Run these rules over every boot that has been seen until now."""
+        devices: dict[str, list[Profile]] = {
+            name: [one.profile for one in fit.candidates() if one.explains] for name, fit in self._fits.items()
+        }
+        done = assess(Context(self._stories.found, devices, patience_ns, inventory), book)
+        done.limits += self.limits
+        return done
+
+    @property
+    def limits(self) -> list[str]:
+        """What is not told for want of room."""
+        more = f"of VMs after the first {MOST_FITS}, it is not found out which device model they have"
+        return [*self._stories.limits, more] if self._more else self._stories.limits
 
 
 def _chosen(entries: Iterable[Entry], vms: set[str]) -> Iterator[Entry]:

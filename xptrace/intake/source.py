@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 from xptrace.errors import XptraceError
 from xptrace.intake import content
 from xptrace.intake.compression import unfold
-from xptrace.intake.evidence import Evidence, evidence
+from xptrace.intake.evidence import CHUNK, Evidence, evidence
 from xptrace.intake.flow import Flow
 from xptrace.intake.limits import LIMITS, Limits
 from xptrace.intake.member import safe
@@ -137,7 +137,7 @@ class Source:
 
     def chunks(self) -> Iterator[bytes]:
         """The whole source, in order, in parts."""
-        return self._parts(WINDOW)
+        return self._parts(CHUNK)
 
     def sha256(self) -> str | None:
         """The digest of the bytes as they lie there, before any decompression; of a member, as it was archived.

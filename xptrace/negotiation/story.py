@@ -369,6 +369,13 @@ class Stories:
             yield entry
 
     @property
+    def limits(self) -> list[str]:
+        """What is not told for want of room."""
+        if not self.beyond:
+            return []
+        return [f"{self.beyond} entries are of boots after the first {MOST_BOOTS}, of which nothing is told"]
+
+    @property
     def found(self) -> list[Story]:
         """Every boot that shows anything at all, VM by VM, in order."""
         for story in self._found.values():

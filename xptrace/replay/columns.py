@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xptrace.access.attribution import Vm
 from xptrace.access.rows import Access
+from xptrace.access.stretch import Block
 from xptrace.replay.automaton import Automaton
 from xptrace.replay.judge import Observed
 from xptrace.replay.replay import Start, next_standing, observe
@@ -35,6 +36,28 @@ class Interned:
 
     def add(self, access: Access) -> None:
         """Take one more access."""
+        number, place = self._known(access)
+        self.symbols.append(number)
+        self.vms.append(place)
+        self.boots.append(access.boot)
+
+    def add_block(self, block: Block) -> None:
+        """Take the accesses of a block."""
+        known = np.zeros((block.base + len(block.others), 3), np.int64)
+        is_access = np.zeros(len(known), np.bool_)
+        is_access[block.which] = True
+        for number in np.flatnonzero(is_access).tolist():
+            row = block.row(number)
+            if isinstance(row, Access):
+                known[number] = (*self._known(row), row.boot)
+            else:
+                is_access[number] = False
+        which = block.which[is_access[block.which]]
+        for column, part in enumerate((self.symbols, self.vms, self.boots)):
+            part.frombytes(known[which, column].tobytes())
+
+    def _known(self, access: Access) -> tuple[int, int]:
+        """The numbers of what is distinct about an access, and of its VM."""
         observed = observe(access)
         number = self._numbers.get(observed)
         if number is None:
@@ -44,9 +67,7 @@ class Interned:
         if place is None:
             place = self._places[access.vm] = len(self.names)
             self.names.append(access.vm)
-        self.symbols.append(number)
-        self.vms.append(place)
-        self.boots.append(access.boot)
+        return number, place
 
 
 class Replayed(NamedTuple):

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from dissectors.clock import TSC
-from dissectors.platform.registers import LOG_REGISTERS
 from dissectors.xen.xentrace import ASSUMED_HZ
-from xptrace.access.correlation import Correlation, Line, Sighting
-from xptrace.access.rows import Access
+from xptrace.access.correlation import Correlation, Line, Sighting, View
 from xptrace.views import moment
 from xptrace.views.escape import paint, printable
 
@@ -39,10 +37,10 @@ def correlation_lines(
         told = mine or theirs
         if told is None or told.key[0] not in kinds:
             continue
-        if (mine is None or theirs is None) and isinstance(told.entry, Access) and told.entry.register in LOG_REGISTERS:
+        if (mine is None or theirs is None) and told.character:
             characters += 1
         else:
-            yield f"  {_time(one, mine, theirs)}  {_apart(one, mine, theirs):<24}  {_said(told)}"
+            yield f"  {_time(one, mine, theirs)}  {_apart(one, mine, theirs):<24}  {printable(told.said)}"
     if characters:
         yield f"  not shown: {characters} log characters that only one of them holds"
 
@@ -92,16 +90,6 @@ def _residual(line: Line | None, mine: Sighting, theirs: Sighting) -> int | None
     return mine.time_ns - line.translate(theirs.time_ns)
 
 
-def _said(sighting: Sighting) -> str:
-    entry = sighting.entry
-    if isinstance(entry, Access):
-        size = "?" if entry.size is None else str(entry.size)
-        doubt = "" if entry.certainty == "observed" else "  (inferred)"
-        address = entry.address or 0
-        return f"{entry.direction:<5} 0x{address:<5x} {size}  {printable(entry.meaning)}{doubt}"
-    return f"{entry.topic} {printable(entry.subject)}: {printable(entry.said)}"
-
-
 def rows(one: Correlation, *, matches: bool = True) -> Iterator[dict[str, Any]]:
     """The relation as one object, then one a sighting."""
     yield {"kind": "correlation", **relation_row(one)}
@@ -132,13 +120,12 @@ def sighting_rows(one: Correlation) -> Iterator[dict[str, Any]]:
         yield {
             "vm": one.one.vm, "boot": one.one.boot, "time_ns": _on_one_clock(one, mine, theirs),
             "clock": one.one.clock, "residual_ns": _residual(one.line, mine, theirs) if mine and theirs else None,
-            "said": _said(told), "one": _place(mine), "other": _place(theirs),
+            "said": printable(told.said), "one": _place(one.one, mine), "other": _place(one.other, theirs),
         }
 
 
-def _place(sighting: Sighting | None) -> dict[str, Any] | None:
+def _place(view: View, sighting: Sighting | None) -> dict[str, Any] | None:
     if sighting is None:
         return None
-    record = sighting.entry.records[0]
-    return {"source": record.source, "offset": record.offset, "line": record.line, "time_ns": sighting.time_ns,
+    return {"source": view.source, "offset": sighting.offset, "line": sighting.line, "time_ns": sighting.time_ns,
             "clock": sighting.clock}

@@ -6,7 +6,8 @@ import gzip
 import struct
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final, Protocol
+from types import ModuleType
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -56,10 +57,6 @@ def event(number: int, wire: bytes, *, version: int = 4, time_ns: int = 5, pid: 
     return (struct.pack("<Q", kind) if version == 4 else b"") + head + wire
 
 
-class Walks(Protocol):
-    walk: Any
-
-
 NUMBERS_64: Final = st.one_of(
     st.integers(0, 40), st.sampled_from([b"b"[0], b"w"[0], b"l"[0]]), st.sampled_from([-1, -2, -(1 << 31), -(1 << 63)]),
     st.sampled_from([254, 255, 256, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 63) - 1]),
@@ -102,7 +99,7 @@ def windows(draw: st.DrawFn) -> tuple[int, bytes]:
     return version, bytes(data)
 
 
-def walked(kernel: Walks, data: bytes, layouts: bytes, start: int = 0, stop: int | None = None, *, base: int = BASE,
+def walked(kernel: Kernel | ModuleType, data: bytes, layouts: bytes, start: int = 0, stop: int | None = None, *, base: int = BASE,
            ports: int = PORTS, room: int = 16) -> list[dict[str, int]]:
     out = np.full(64 * room, 0x5A, "u1").view(dtype(RECORD))
     count = kernel.walk(data, start, len(data) if stop is None else stop, layouts, base, ports, out)

@@ -6,6 +6,7 @@ import lzma
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dissectors import Given
+from dissectors.kernel import chosen_kernel
 from dissectors.qemu import catalogue
 from dissectors.record import Damage, Loss, Record
 from dissectors.xen import xentrace, xentrace_block
@@ -27,6 +29,17 @@ IO_READ, IO_WRITE, OLD_READ, OLD_WRITE = 0x82016, 0x82216, 0x82006, 0x82007
 EXIT, LOST, CONTINUES = 0x81102, 0x1F001, 0x21002
 STARTS, STOPS, WAITS = 0x21101, 0x21011, 0x21121
 """A vCPU that was ready runs; one that ran waits; one that does not run goes to sleep."""
+
+
+@pytest.fixture(scope="module", params=["numpy", "kernel"], autouse=True)
+def _way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything is read by numpy, block by block, and by the kernel (its twin where it is not built), step by step."""
+    kernel = None
+    if request.param == "kernel":
+        kernel = chosen_kernel() or import_module("dissectors.kernel.twin")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xentrace, "chosen_kernel", lambda: kernel)
+        yield
 
 
 def given_as(tsc_hz: float | None = None) -> Given:
