@@ -79,7 +79,7 @@ def seeds() -> Iterator[bytes]:
     yield b"\2\4\4" + b"\x08\1\0\0\0\0\0\0\0" + b"\x24" + b"\1" * 36 + b"\0\0" + bytes(
         (*bytes(8), *b"\xff" * 8, 16, *bytes(7), 5, *bytes(15), *bytes(8), *b"\xff" * 4, 7, 0, 0, 1, *bytes(8)))
     told = (0x3001F001, 4, 0x00010002, 0, 0xA0082016, 1, 0, 0x10, 0, 0x9002100F, 5, 0, 0x00030001, 0x10021002, 7)
-    yield b"\6\3\0" + bytes(16) + b"\2\x10\x20" + b"\xff" * 8 + b"".join(word.to_bytes(4, "little") for word in told)
+    yield b"\6\3\0" + bytes(15) + b"\2\x10\x20" + b"\xff" * 8 + b"".join(word.to_bytes(4, "little") for word in told)
     yield b"\3\1" + b"\3<>." + b"\3\0\1\2" + b"\1\0" + b"\x10" * 8
     yield b"\4\3\0\1" + b"\3\1x\1e\1n" + b"\0\0\1" + b"\x20" + b"xen\nxen"
 
@@ -172,7 +172,7 @@ class Target:
 
     def _span(self, given: Input) -> Call:
         """Any words, of classes that are a few bytes repeated, of ports that the input names."""
-        room, start, processor = given.choice(4), given.choice(4), given.take(16).ljust(16, b"\0")
+        room, start, processor = given.choice(4), given.choice(4), given.take(15).ljust(16, b"\0")
         ports = b"".join(port.to_bytes(4, "little") for port in given.part())
         classes, data = given.take(8).ljust(8, b"\xff") * 1024, given.rest()
 

@@ -5,6 +5,7 @@ The limits are far beyond what machines do, so they are lowered here.
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ from xptrace.access.domains import Domains, Run
 from xptrace.access.rows import Access, Entry, Event
 from xptrace.access.stretch import Block
 from xptrace.cli import main
+from xptrace.cli.progress import PATIENCE, Progress
 from xptrace.findings import assess
+from xptrace.intake.source import Source
 from xptrace.negotiation import story
 
 MAGIC: Final = "cpu_in addr 0x10(w) value 18898"
@@ -218,7 +221,7 @@ def test_functions_that_are_not_xens_are_forgotten_first(log: Log, monkeypatch: 
 
 def test_nobody_waits_for_a_function_that_was_forgotten(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spaces, "MOST_FUNCTIONS", 2)
-    path = log(*command(3, 1), *command(4, 1), *command(5, 1), *vendor(4, OTHER), *vendor(5, OTHER), MAGIC, MAGIC)
+    path = log(*command(3, 1), *command(4, 1), *command(5, 1), *vendor(4, OTHER), *vendor(5, OTHER), *[MAGIC] * 20)
     decoder = Decoder([str(path)])
     first = next(decoder.rows())
     assert isinstance(first, Access)
@@ -297,3 +300,14 @@ def test_what_is_passed_over_is_not_still_to_be_read(log: Log) -> None:
     decoder.on_source = begin_late
     assert len(list(decoder.rows())) == 6
     assert decoder.size == decoder.ledgers[0].total.bytes == 6 * (len(MAGIC) + 1)
+
+
+def test_progress_tells_the_part_of_what_is_to_be_read(log: Log) -> None:
+    """A source is passed over in part when its turn has come, which is after progress has begun."""
+    (source,) = sources = (Source(str(log(*[MAGIC] * 10))),)
+    terminal, times = io.StringIO(), iter([0.0, 2 * PATIENCE])
+    progress = Progress(terminal, lambda: next(times))
+    progress.begins(Decoder([], sources=sources))
+    source.begin = 5 * (len(MAGIC) + 1)
+    progress(4 * (len(MAGIC) + 1))
+    assert " of 160 B (80 %)" in terminal.getvalue()

@@ -37,7 +37,7 @@ from xptrace.access.assembled import Assembled, Config
 from xptrace.access.attribution import Beginning, Reading, Vm
 from xptrace.access.bulk import Bulk, Making, begins
 from xptrace.access.captured import restored
-from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, Stream
+from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, STAGES, Stream
 from xptrace.access.domains import Domains, Run, domain_of
 from xptrace.access.messages import Line, decode_text
 from xptrace.access.reads import Reads
@@ -70,11 +70,14 @@ _PAUSES: Final = 2
 _APPROACH: Final = 64
 """Records that are read one by one before it is asked again whether they can be read many at once."""
 
+_SIZES: Final = (1, 2, 4, 8)
 _PORT_SPACE: Final = 1 << 16
 _WAYS: Final[dict[bytes, Way]] = {VIA_LOG: "log", VIA_DEBUG: "debug", VIA_KERNEL: "kernel"}
 _ACCESSES: Final = (PORT_ACCESS, MEMORY_ACCESS)
 _PATHS: Final = ("xs_node_", "xen_device_", "xen_bus_")
 """Events of QEMU that tell paths of xenstore."""
+_PARTS: Final = frozenset(STAGES["read"]) | frozenset(STAGES["write"])
+"""Events that tell of an access, or of a part of one."""
 _LIFE: Final = ("runstate_set", "vm_state_notify", "destroy_hvm_domain_action")
 _OWN: Final = (
     "xen_", "xs_node_", "xenstore_", "xenstored_", "kvm_xen_", "qemu_system_", "system_reset", "device_", "domain",
@@ -105,14 +108,18 @@ def _shift(record: Record, offset_ns: int) -> None:
 
 def _plausible(record: Record) -> bool:
     """Whether the numbers of an access can be true: a corrupt size is not worth 2 to the power of it."""
-    size, count, cpu = (record.integer(name) for name in ("size", "count", "cpu_index"))
-    numbers = [value for value in record.values.values() if isinstance(value, int)]
-    return (
-        size in (None, 1, 2, 4, 8)
-        and (count is None or 0 <= count < 1 << 32)
-        and (cpu is None or -1 <= cpu < 1 << 31)
-        and all(-1 <= number < 1 << 64 for number in numbers)
-    )
+    for name, value in record.values.items():
+        if not isinstance(value, int):
+            continue
+        if not -1 <= value < 1 << 64:
+            return False
+        if (
+            (name == "size" and value not in _SIZES)
+            or (name == "count" and not 0 <= value < 1 << 32)
+            or (name == "cpu_index" and value >= 1 << 31)
+        ):
+            return False
+    return True
 
 
 def _said(done: Assembled, space: Space = "pio", base: int = 0) -> str:
@@ -385,7 +392,10 @@ class SourceDecoder:
             yield from self._flush(vm)
         if many or (self._events and not any(stream.current for stream in self._streams.values())):
             yield from self._release()
-        if event == "xen_platform_log":
+        if event in _PARTS and _plausible(record):
+            for done in self._stream(vm, record).feed(record):
+                yield from self._assembled(vm, done)
+        elif event == "xen_platform_log":
             vm.proven = True
             if not self._stream(vm, record).log(record):
                 yield from self._flush(vm)

@@ -192,11 +192,12 @@ class Reads:
             if at + self._pace < end:
                 end = window.data.find(b"\n", at + self._pace, end) + 1 or end
             if end > at:
-                part = window.part(at, end)
-                lines = before.lines if part is window else None
+                part, lines = window.part(at, end), None
+                if before.lines is not None and end == window.size:
+                    lines = before.lines.since(at, line - first)
+                elif part.size >= LARGE and self._search is not None:
+                    lines = self._search.lines(part)
                 yield from self._window(part, line, lines)
-                if self._cut is not None:
-                    break
                 line += window.data.count(b"\n", at, end) if lines is None else lines.newlines
                 at = end
         return line - first

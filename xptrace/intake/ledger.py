@@ -41,6 +41,13 @@ class Stretches:
 
     def add(self, start: int, end: int) -> int:
         """Take one more; returns how many of its bytes had not been counted."""
+        if self._ends and start >= self._ends[-1]:  # as nearly always
+            if start == self._ends[-1]:
+                self._ends[-1] = end
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+            return end - start
         first = bisect_left(self._ends, start)
         last = bisect_right(self._starts, end, first)
         size = end - start

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 from typing import Final, Protocol
 
 from dissectors.kernel import BUCKETS, MOST_PATTERNS, PLACES, Kernel
@@ -167,6 +168,12 @@ class Lines:
     newlines: int
     needles: Sequence[re.Pattern[bytes]]
 
+    def since(self, at: int, number: int) -> Lines:
+        """Those from the line on that begins at a place and has a number, counted from there."""
+        first = bisect_left(self.found, at, key=itemgetter(0))
+        found = [(start - at, end - at, line - number) for start, end, line in self.found[first:]]
+        return Lines(found, self.newlines - number, self.needles)
+
 
 class Search(Protocol):
     """Looks for the lines of a window that hold any of some needles, also beside another thread that works."""
@@ -252,32 +259,32 @@ class Kernelwise:
         return any(needle.search(data, start, end) for needle in self.needles)
 
 
+def _rarest(patterns: Sequence[tuple[int, ...]], sample: bytes) -> Iterator[int]:
+    """Of each pattern, where the three places in a row begin that the sample has least often, and then the others."""
+    import numpy as np
+
+    text = np.frombuffer(sample, dtype="u1")
+    members = np.array([list(bits.to_bytes(32, "little")) for bits in {bits for sets in patterns for bits in sets}])
+    found = np.unpackbits(members.astype("u1"), axis=1, bitorder="little").astype(bool)
+    places = {int.from_bytes(bytes(row), "little"): one[text] for row, one in zip(members.tolist(), found, strict=True)}
+    for sets in patterns:
+        here = [places[bits] for bits in sets]
+        threes = zip(here, here[1:], here[2:], strict=False)
+        counts = [np.count_nonzero(first[:-2] & second[1:-1] & third[2:]) for first, second, third in threes]
+        yield counts.index(min(counts))
+
+
 def _laid_out(patterns: Sequence[tuple[int, ...]], sample: bytes) -> bytes:
     """The patterns as the kernel takes them: length, the first of the three rarest places, bucket, and the sets."""
     if not patterns or len(patterns) > MOST_PATTERNS:
         raise ValueError(f"{len(patterns)} patterns")
-    frequent = [(sample.count(byte) + 1) / (len(sample) + 256) for byte in range(256)]
-
-    def rate(sets: tuple[int, ...], at: int) -> float:
-        product = 1.0
-        for bits in sets[at : at + PLACES]:
-            product *= sum(frequent[byte] for byte in _bytes(bits))
-        return product
-
-    keyed = [(min(range(len(sets) - PLACES + 1), key=partial(rate, sets)), sets) for sets in patterns]
+    keyed = [(key, sets) for key, sets in zip(_rarest(patterns, sample), patterns, strict=True)]
     keyed.sort(key=lambda one: one[1][one[0] : one[0] + PLACES])  # like beside like, so that a bucket has few
     laid = bytearray()
     for index, (key, sets) in enumerate(keyed):
         laid += bytes((len(sets), key, index * BUCKETS // len(keyed)))
         laid += b"".join(bits.to_bytes(32, "little") for bits in sets)
     return bytes(laid)
-
-
-def _bytes(bits: int) -> Iterator[int]:
-    while bits:
-        lowest = bits & -bits
-        yield lowest.bit_length() - 1
-        bits ^= lowest
 
 
 def unknown(needles: Iterable[re.Pattern[bytes]], known: Iterable[re.Pattern[bytes]]) -> list[re.Pattern[bytes]]:

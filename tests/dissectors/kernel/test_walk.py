@@ -99,8 +99,10 @@ def windows(draw: st.DrawFn) -> tuple[int, bytes]:
     return version, bytes(data)
 
 
-def walked(kernel: Kernel | ModuleType, data: bytes, layouts: bytes, start: int = 0, stop: int | None = None, *, base: int = BASE,
-           ports: int = PORTS, room: int = 16) -> list[dict[str, int]]:
+def walked(
+    kernel: Kernel | ModuleType, data: bytes, layouts: bytes, start: int = 0, stop: int | None = None, *,
+    base: int = BASE, ports: int = PORTS, room: int = 16,
+) -> list[dict[str, int]]:
     out = np.full(64 * room, 0x5A, "u1").view(dtype(RECORD))
     count = kernel.walk(data, start, len(data) if stop is None else stop, layouts, base, ports, out)
     assert 0 <= count <= room
