@@ -198,6 +198,8 @@ class Reads:
                 elif part.size >= LARGE and self._search is not None:
                     lines = self._search.lines(part)
                 yield from self._window(part, line, lines)
+                if self._cut is not None:
+                    break
                 line += window.data.count(b"\n", at, end) if lines is None else lines.newlines
                 at = end
         return line - first
