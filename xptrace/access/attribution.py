@@ -155,7 +155,8 @@ def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Ori
     given = Given(source.name, catalogue)
     chosen = choose(head, forced)
     label, named, pid = _label(source.path)
-    threads = frozenset(int(m[1]) for m in _THREAD.finditer(head))
+    text = b"" if chosen[0][0].stream is not None and b"\0" in head else head  # a binary format has no lines
+    threads = frozenset(int(m[1]) for m in _THREAD.finditer(text))
     if pid is not None and int(pid) not in threads and chosen[0][0].stream is None:
         pid = None
     vantage = _vantage(chosen)
@@ -163,13 +164,13 @@ def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Ori
     own = OWN_PATH.search(head) if of_one else None
     if pid is not None:
         label = label.removesuffix(pid).rstrip("-._") or label
-    stamp = _THREAD.search(head)
-    iso = _ISO.search(head)
+    stamp = _THREAD.search(text)
+    iso = _ISO.search(text)
     first = stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b""
     return Origin(
         tuple(one for one, _ in chosen), {one.name: percent for one, percent in chosen}, vantage,
         None if own is None else domain_of(own[0]), _names(chosen, given, head), label, named, threads,
-        _interleaved(head),
+        _interleaved(text),
         frozenset((m[1], m[2]) for m in _DISK.finditer(head)), b"(inmigrate) new_state" in head, first, pid,
     )
 

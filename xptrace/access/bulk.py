@@ -167,11 +167,15 @@ class Bulk:
         emitted = accesses["said"]
         turns = np.flatnonzero((said == _NEWLINE) | (emitted != NOTHING))
         until = np.searchsorted(places, turns).tolist()
+        lines = emitted[turns]
+        records = stretch.several(base + lines[lines != NOTHING].astype("<i8"))
+        ends = (said[turns] == _NEWLINE).tolist()
         done = 0
-        for turn, end in zip((*turns.tolist(), None), (*until, len(places)), strict=True):
-            log = NOTHING if turn is None else int(emitted[turn])
-            logs = [] if log == NOTHING else [stretch.record(base + log)]
-            if turn is not None and logs and said[turn] == _NEWLINE:
+        for turn, end, is_end, log in zip(
+            (*turns.tolist(), None), (*until, len(places)), (*ends, False), (*lines.tolist(), NOTHING), strict=True
+        ):
+            logs = [] if log == NOTHING else [next(records)]
+            if turn is not None and logs and is_end:
                 text = logs[0].text("s")
                 if assembler.completes(characters[done:end], text):
                     done = end + 1

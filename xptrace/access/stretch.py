@@ -68,11 +68,18 @@ class Stretch:
 
     def record(self, index: int) -> Record:
         """One of them with its place, its time and its text, and without its numbers."""
-        _, length, time_ns, _, _, _, _, text, text_length, thread, _, event, *_, clock, _ = self.records[index].item()
-        offset, line, _ = self.place(index)
-        values = {"s": self.data[text : text + text_length]} if text_length else {}
-        return Record(self.source, offset, length, line, self.events[event], values, b"",
-                      None if time_ns < 0 else time_ns, self.clocks[clock], None if thread < 0 else thread)
+        (record,) = self.several([index])
+        return record
+
+    def several(self, indices: Sequence[int] | Numbers) -> Iterator[Record]:
+        """Some of them."""
+        for index, told in zip(indices, self.records[indices].tolist(), strict=True):
+            start, length, time_ns, _, _, _, _, text, text_length, thread, _, event, *_, clock, _ = told
+            values = {"s": self.data[text : text + text_length]} if text_length else {}
+            yield Record(
+                self.source, self.offset + start, length, self.line + int(index), self.events[event], values, b"",
+                None if time_ns < 0 else time_ns, self.clocks[clock], None if thread < 0 else thread,
+            )
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from dissectors import broken
 from dissectors.clock import CLOCKS
@@ -160,6 +160,14 @@ def write(lines: Iterable[str], output: str | None) -> int:
     return count
 
 
+class _Texts:
+    """Standard output that is given the bytes of whole lines and takes texts."""
+
+    @staticmethod
+    def write(data: bytes) -> None:
+        sys.stdout.write(data.decode())
+
+
 def write_bytes(write: Callable[[IO[bytes]], None], output: str | None, *, binary: bool = True) -> None:
     """Write to standard output, unless it is a terminal and they are no text, or to a file that appears whole."""
     if output is not None:
@@ -167,8 +175,10 @@ def write_bytes(write: Callable[[IO[bytes]], None], output: str | None, *, binar
             write(file)
     elif binary and sys.stdout.isatty():
         raise XptraceError("this is binary: name a file with -o, or write to a pipe")
-    else:
+    elif binary or hasattr(sys.stdout, "buffer"):
         write(sys.stdout.buffer)
+    else:  # a notebook's, or another that takes only text
+        write(cast("IO[bytes]", _Texts()))
 
 
 def progress(*, streams: bool = False) -> Callable[[int], None] | None:

@@ -24,6 +24,7 @@ from dissectors.clock import CLOCKS, SYSLOG, WALL
 from xptrace.access.rows import KEYS, Access, Event, Message
 from xptrace.access.stretch import Block
 from xptrace.errors import XptraceError
+from xptrace.frames.arrays import array
 from xptrace.frames.blocks import batch_of, joined
 from xptrace.frames.schema import ACCESSES, EVENTS, FINDINGS, LEDGER, MESSAGES, SAYINGS, SOURCES, SUMMARY
 from xptrace.views.escape import printable
@@ -305,7 +306,7 @@ class Buffer:
             self._parts.append(self._part())
         if self._blocks and self._blocks[-1].accesses is not block.accesses:
             self._parts.append(self._whole())
-        chosen = block.chosen(wanted)
+        chosen = block if wanted is _any else block.chosen(wanted)
         self._blocks.append(chosen)
         self._held += len(chosen.which)
         self._characters += sum(len(row.text) for row in chosen.others if isinstance(row, Message))
@@ -345,7 +346,7 @@ class Buffer:
         if _has_time(self.name):
             at = dict(zip(self._columns, held, strict=True))
             dates = [time if clock in _UTC else None for time, clock in zip(at["time_ns"], at["clock"], strict=True)]
-            arrays.append(pa.array(dates, pa.int64()).cast(self.schema.field(TIME).type))
+            arrays.append(array(dates, pa.int64()).view(self.schema.field(TIME).type))
         return pa.record_batch(arrays, schema=self.schema)
 
 
@@ -361,15 +362,13 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
 
 def _encoded(values: Sequence[Any], wanted: pa.DataType) -> pa.Array:
     """The values as an array; those that have no place in it are told in another way, or are missing."""
-    import pyarrow as pa
-
     try:
-        return pa.array(values, wanted)
+        return array(values, wanted)
     except UnicodeEncodeError:  # a file's name in bytes that are no UTF-8
-        return pa.array([_in_text(value) for value in values], wanted)
+        return array([_in_text(value) for value in values], wanted)
     except OverflowError:  # an event's number beyond 64 bits with sign: `said` has it in words
         fits = _fits(wanted)
-        return pa.array([value if value is not None and fits(value) else None for value in values], wanted)
+        return array([value if value is not None and fits(value) else None for value in values], wanted)
 
 
 def _in_text(value: object) -> object:

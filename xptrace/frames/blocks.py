@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xptrace.access.stretch import Block
+from xptrace.frames.arrays import numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,24 +46,16 @@ def batch_of(block: Block, arrays: Arrays) -> pa.RecordBatch:
     rows = [block.row(number).row() for number in np.flatnonzero(used).tolist()]
     which = (np.cumsum(used) - 1)[block.which]
     templates = arrays(rows)
-    taken = templates.take(pa.array(which))
-    timed = pa.array([row["time_ns"] is not None for row in rows], pa.bool_()).take(pa.array(which))
+    taken = templates.take(numbers(which.astype("<i8"), pa.int64()))
+    timed = np.array([row["time_ns"] is not None for row in rows], dtype=bool)[which]
     columns = []
     for field, column in zip(taken.schema, taken.columns, strict=True):
         if field.name in _NUMBERS:
-            told = pa.array(block.numbers[:, _NUMBERS.index(field.name)])
-            columns.append(told if field.name != "time_ns" else _where(timed, told))
+            told = timed if field.name == "time_ns" else None
+            columns.append(numbers(block.numbers[:, _NUMBERS.index(field.name)], field.type, told))
         elif field.name == "time":  # a date, where the template has one
-            told = pa.array(block.numbers[:, 0]).cast(field.type)
-            columns.append(_where(column.is_valid(), told))
+            dated = np.array(templates.column("time").is_valid().to_pylist(), dtype=bool)[which]
+            columns.append(numbers(block.numbers[:, 0], field.type, dated))
         else:
             columns.append(column)
     return pa.record_batch(columns, schema=templates.schema)
-
-
-def _where(told: pa.Array, values: pa.Array) -> pa.Array:
-    """The values where they are told, missing elsewhere."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return values if told.true_count == len(told) else pc.if_else(told, values, pa.scalar(None, values.type))

@@ -6,6 +6,7 @@ source; a line longer than a window is handed on in parts.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,15 +15,17 @@ from typing import ClassVar, Final
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
-from xptrace.intake.compression import unfold
-from xptrace.intake.evidence import CHUNK, Evidence, evidence
-from xptrace.intake.flow import Flow
+from xptrace.intake.compression import MAGIC_BYTES, codec_of, unfold
+from xptrace.intake.evidence import CHUNK, Evidence, File, Home, Region, evidence
+from xptrace.intake.flow import BrokenOff, Flow
 from xptrace.intake.limits import LIMITS, Limits
 from xptrace.intake.member import safe
 from xptrace.intake.rotation import Rotation
 
 WINDOW: Final = 4 << 20
 """Bytes read at a time."""
+_TAIL: Final = 1 << 12
+"""Bytes at the end of a window in which its last newline is looked for before it is read."""
 HEAD: Final = 1 << 20
 """Bytes at the start of a source that are looked at to learn whose it is."""
 
@@ -59,6 +62,66 @@ class Window:
             return self
         return Window(self.offset + start, self.data[start:stop], partial=self.partial and stop == len(self.data),
                       ahead=stop - end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a source lies in a file, from first to last; without a length, up to the end of the file."""
+
+    home: Home
+    start: int
+    length: int | None
+
+    def windows(self, descriptor: int, offset: int) -> Iterator[Window]:
+        """Its windows; each is read once, and not copied, where a newline is near the end of what is read."""
+        while self.length is None or offset + WINDOW <= self.length:
+            seen = min(_TAIL, WINDOW)
+            tail = os.pread(descriptor, seen, self.start + offset + WINDOW - seen)
+            size = WINDOW - seen + tail.rfind(b"\n") + 1
+            data = os.pread(descriptor, size, self.start + offset) if len(tail) == seen and b"\n" in tail else b""
+            if not data or len(data) < size:
+                break
+            keep = _ahead(data, size)
+            yield Window(offset, data, partial=not data.endswith(b"\n"), ahead=size - keep)
+            offset += keep
+        yield from _windows(offset, self._parts(descriptor, offset))
+
+    def _parts(self, descriptor: int, offset: int) -> Iterator[bytes]:
+        while self.length is None or offset < self.length:
+            size = WINDOW if self.length is None else min(WINDOW, self.length - offset)
+            data = os.pread(descriptor, size, self.start + offset)
+            if not data:
+                if self.length is not None:
+                    raise BrokenOff("the file has become shorter")
+                return
+            yield data
+            offset += len(data)
+
+
+def _ahead(data: bytes, cut: int) -> int:
+    """Where the last lines before a place begin that the next window shows again; the place, if there are too few."""
+    keep = cut
+    for _ in range(AHEAD):
+        keep = data.rfind(b"\n", 0, keep - 1) + 1 if keep > 1 else 0
+    return keep or cut
+
+
+def _windows(offset: int, parts: Iterator[bytes]) -> Iterator[Window]:
+    """Parts of a source from an offset on as windows."""
+    rest = b""
+    for part in parts:
+        data = rest + part
+        cut = data.rfind(b"\n") + 1
+        if not cut and len(data) < WINDOW:
+            rest = data
+            continue
+        cut = cut or len(data)
+        keep = _ahead(data, cut)
+        yield Window(offset, data[:cut], partial=data[cut - 1 : cut] != b"\n", ahead=cut - keep)
+        rest = data[keep:]
+        offset += keep
+    if rest:
+        yield Window(offset, rest)
 
 
 class Source:
@@ -116,24 +179,33 @@ class Source:
 
     def windows(self) -> Iterator[Window]:
         """The whole source, in order, as windows that end at a newline wherever there is one."""
-        offset = self.begin
-        rest = b""
-        for chunk in self._parts(WINDOW):
-            data = rest + chunk
-            cut = data.rfind(b"\n") + 1
-            if not cut and len(data) < WINDOW:
-                rest = data
-                continue
-            cut = cut or len(data)
-            keep = cut
-            for _ in range(AHEAD):
-                keep = data.rfind(b"\n", 0, keep - 1) + 1 if keep > 1 else 0
-            keep = keep or cut
-            yield Window(offset, data[:cut], partial=data[cut - 1 : cut] != b"\n", ahead=cut - keep)
-            rest = data[keep:]
-            offset += keep
-        if rest:
-            yield Window(offset, rest)
+        place = self._place()
+        if place is None:
+            yield from _windows(self.begin, self._parts(WINDOW))
+            return
+        self.truncated = None
+        try:
+            with place.home.opened() as descriptor:
+                yield from place.windows(descriptor, self.begin)
+        except OSError as error:
+            self.truncated = error.strerror or str(error)
+        except BrokenOff as error:
+            self.truncated = str(error)
+
+    def _place(self) -> _Place | None:
+        """Where it lies in one piece, as it is read; None where it must be unpacked first, or can be read once only."""
+        if not isinstance(self.evidence, File | Region):  # else what is read is checked against what an archive tells
+            return None
+        region = self.evidence.region
+        if region.cut is not None or len(region.pieces) != 1:
+            return None
+        ((place, length),) = region.pieces
+        self._open().close()
+        with region.reader() as reader:
+            packed = codec_of(reader.at(0, MAGIC_BYTES)) is not None
+        if place is None or packed:
+            return None
+        return _Place(region.home, place, None if isinstance(self.evidence, File) else length)
 
     def chunks(self) -> Iterator[bytes]:
         """The whole source, in order, in parts."""

@@ -25,7 +25,7 @@ import xptrace as library
 from dissectors.clock import CLOCKS
 from dissectors.platform.registers import Space
 from dissectors.record import Record
-from xptrace.access.rows import KEYS, Access, Entry, Event, Message
+from xptrace.access.rows import KEYS, Access, Entry, Event, Message, Row
 from xptrace.cli import main
 from xptrace.exports import parquet, sqlite, tables
 from xptrace.frames import schema
@@ -340,6 +340,9 @@ class Told:
 
     def entries(self) -> Iterator[Entry]:
         yield from self._entries
+
+    def blocks(self) -> Iterator[Row]:
+        return (entry for entry in self._entries if not isinstance(entry, Event))
 
 
 def shown(value: object) -> object:

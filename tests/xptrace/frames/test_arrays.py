@@ -1,0 +1,51 @@
+"""Arrays put together from buffers are those that pyarrow makes itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xptrace.frames.arrays import array, numbers
+
+KINDS = {
+    "signed": (pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1)),
+    "unsigned": (pa.uint64(), st.integers(0, (1 << 64) - 1)),
+    "truth": (pa.bool_(), st.booleans()),
+    "text": (pa.string(), st.text(max_size=20)),
+    "texts": (pa.list_(pa.string()), st.lists(st.text(max_size=5), max_size=3)),
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@settings(deadline=None)
+@given(st.data())
+def test_python_s_values(kind: str, data: st.DataObject) -> None:
+    wanted, values = KINDS[kind]
+    told: list[Any] = data.draw(st.lists(st.none() | values, max_size=40))
+    made = array(told, wanted)
+    made.validate(full=True)
+    assert made.equals(pa.array(told, wanted))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-(1 << 63), (1 << 63) - 1), st.booleans()), max_size=40))
+def test_numpy_s_numbers(pairs: list[tuple[int, bool]]) -> None:
+    values, told = np.array([one for one, _ in pairs], "<i8"), np.array([known for _, known in pairs], bool)
+    for wanted in (pa.int64(), pa.timestamp("ns", "UTC")):
+        made = numbers(values, wanted, told)
+        made.validate(full=True)
+        assert made.equals(pa.array(values, pa.int64(), mask=~told).view(wanted))
+
+
+@pytest.mark.parametrize(("values", "wanted", "error"), [
+    ([1 << 64], pa.uint64(), OverflowError), ([-1], pa.uint64(), OverflowError), ([1 << 63], pa.int64(), OverflowError),
+    (["\udc80"], pa.string(), UnicodeEncodeError),
+])  # fmt: skip
+def test_what_has_no_place_in_an_array(values: list[Any], wanted: pa.DataType, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        array(values, wanted)

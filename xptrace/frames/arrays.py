@@ -1,0 +1,62 @@
+"""Values of Python and of numpy as arrays of Arrow, put together from their buffers.
+
+Law: Apache Arrow's columnar format, "Physical memory layout". `pyarrow.array` makes the same arrays, and loads pandas
+to do so, which takes longer than to decode many a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+def array(values: Sequence[Any], wanted: pa.DataType) -> pa.Array:
+    """The values as an array of a type, None as missing.
+
+    Raises OverflowError where a number does not fit, and UnicodeEncodeError where a text has no UTF-8.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    told = np.fromiter((value is not None for value in values), dtype=bool, count=len(values))
+    if pa.types.is_boolean(wanted):
+        held = np.fromiter((bool(value) for value in values), dtype=bool, count=len(values))
+        return pa.Array.from_buffers(wanted, len(values), [_bits(told), pa.py_buffer(_packed(held))])
+    if pa.types.is_integer(wanted):
+        kept = [0 if value is None else value for value in values]
+        return numbers(np.array(kept, dtype="<u8" if pa.types.is_uint64(wanted) else "<i8"), wanted, told)
+    if pa.types.is_string(wanted):
+        texts = ["" if value is None else value for value in values]
+        encoded = [text.encode() for text in texts]
+        ends = np.zeros(len(encoded) + 1, dtype="<i4")
+        np.cumsum([len(text) for text in encoded], out=ends[1:])
+        return pa.Array.from_buffers(
+            wanted, len(values), [_bits(told), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+        )
+    return pa.array(values, wanted)
+
+
+def numbers(values: NDArray[Any], wanted: pa.DataType, told: NDArray[Any] | None = None) -> pa.Array:
+    """Numbers of 64 bits as an array of a type that has as many; those that are not told are missing."""
+    import numpy as np
+    import pyarrow as pa
+
+    validity = None if told is None else _bits(told)
+    return pa.Array.from_buffers(wanted, len(values), [validity, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _bits(told: NDArray[Any]) -> pa.Buffer | None:
+    """Which values are there, a bit each; None where all are."""
+    import pyarrow as pa
+
+    return None if told.all() else pa.py_buffer(_packed(told))
+
+
+def _packed(flags: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    return np.packbits(flags, bitorder="little")
