@@ -22,9 +22,9 @@ from xptrace.intake.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PART: Final = 1 << 16
+PART: Final = 1 << 20
 """Bytes that come out at a time."""
-SLICE: Final = 1 << 14
+SLICE: Final = 1 << 16
 """Bytes that go in at a time."""
 LAYERS: Final = 3
 """Compressions of a compression that are undone: some keep `.gz` files in a compressed archive's compressed member."""
@@ -222,8 +222,8 @@ def _step(engine: _Engine, data: bytes) -> tuple[bytes, str | None]:
 
 
 def _parts(out: bytes) -> Iterator[bytes]:
-    for at in range(0, len(out), PART << 4):
-        yield out[at : at + (PART << 4)]
+    for at in range(0, len(out), PART):
+        yield out[at : at + PART]
 
 
 def _ended(flow: Flow, codec: Codec) -> bool:

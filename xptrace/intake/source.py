@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
+from xptrace.intake.ahead import ahead
 from xptrace.intake.compression import MAGIC_BYTES, codec_of, unfold
 from xptrace.intake.evidence import CHUNK, Evidence, File, Home, Region, evidence
 from xptrace.intake.flow import BrokenOff, Flow
@@ -181,7 +182,8 @@ class Source:
         """The whole source, in order, as windows that end at a newline wherever there is one."""
         place = self._place()
         if place is None:
-            yield from _windows(self.begin, self._parts(WINDOW))
+            parts = self._parts(WINDOW)
+            yield from _windows(self.begin, parts if self.evidence.once else ahead(parts))
             return
         self.truncated = None
         try:
