@@ -35,7 +35,7 @@ class Sizes:
     events: int = 2_000_000
     replay: float = 640
     growth: Sequence[float] = (10, 100, 500, 1000, 2000, 4000)
-    gzip: float = 250
+    gzip: float = 1000
     packets: float = 20
     xentrace: Path = RECORDING
     simpletrace_script: tuple[str, ...] = ()

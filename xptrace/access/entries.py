@@ -153,9 +153,10 @@ class SourceDecoder:
         self._reading, self._offsets = reading, offsets
         self._kernels = kernels
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
-        kernel = chosen_kernel() if bulk and reading.vantage == "device" and not reading.apart and not offsets else None
-        self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel)
-        self._kernel = kernel
+        many = bulk and reading.vantage == "device" and not reading.apart and not offsets
+        kernel = chosen_kernel()
+        self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel, many=many)
+        self._kernel = kernel if many else None
         self._bulk: tuple[tuple[str, int, str | None], Bulk] | None = None
         self._vms, self._domains, self._ledger = vms, domains, ledger
         self._domain = reading.domain

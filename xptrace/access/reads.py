@@ -57,11 +57,11 @@ class Reads:
 
     def __init__(
         self, reading: Reading, given: Given, ledger: Ledger, needles: Callable[[bytes], Iterable[re.Pattern[bytes]]],
-        stopped: Callable[[], bool], kernel: Kernel | None = None,
+        stopped: Callable[[], bool], kernel: Kernel | None = None, *, many: bool = False,
     ) -> None:
         """Make the readers; nothing is read yet. Where `stopped` says so, the source ends before its end.
 
-        With a kernel, plain lines come as stretches.
+        `many` says that plain records are welcome as stretches, which a kernel can read.
         """
         self._stopped = stopped
         self._source, self._ledger, self._more = reading.source, ledger, needles
@@ -72,8 +72,8 @@ class Reads:
         self._neighbour = False
         """Whether the first line of the next window is a hit or stands beside one."""
         only = self._readers[0][1] if len(self._readers) == 1 else None
-        self._plain = only if kernel is not None and isinstance(only, Plain) else None
-        self._kernel = kernel
+        self._plain = only if many and kernel is not None and isinstance(only, Plain) else None
+        self._kernel, self._many = kernel, many
         self._pace = _FEW
         self._cut: int | None = None
         """Where reading was stopped within a window: an offset in the source, at which a line begins."""
@@ -103,7 +103,7 @@ class Reads:
                     return
 
         kernel = self._kernel
-        packed = stream if isinstance(stream, Packed) else None
+        packed = stream if self._many and isinstance(stream, Packed) else None
         reads = stream.read(counted()) if kernel is None or packed is None else packed.batches(counted(), kernel)
         for read in self._guarded(name, reads, lambda: (total.bytes, stream.records, 0)):
             total.lines = stream.records
