@@ -22,22 +22,36 @@ def array(values: Sequence[Any], wanted: pa.DataType) -> pa.Array:
     import numpy as np
     import pyarrow as pa
 
-    told = np.fromiter((value is not None for value in values), dtype=bool, count=len(values))
+    missing = values.count(None)
+    if missing == len(values):
+        return pa.nulls(len(values), wanted)
+    told = np.array([value is not None for value in values]) if missing else None
     if pa.types.is_boolean(wanted):
-        held = np.fromiter((bool(value) for value in values), dtype=bool, count=len(values))
+        held = np.array([bool(value) for value in values])
         return pa.Array.from_buffers(wanted, len(values), [_bits(told), pa.py_buffer(_packed(held))])
     if pa.types.is_integer(wanted):
-        kept = [0 if value is None else value for value in values]
+        kept = [0 if value is None else value for value in values] if missing else values
         return numbers(np.array(kept, dtype="<u8" if pa.types.is_uint64(wanted) else "<i8"), wanted, told)
     if pa.types.is_string(wanted):
-        texts = ["" if value is None else value for value in values]
-        encoded = [text.encode() for text in texts]
+        encoded = [b"" if value is None else value.encode() for value in values]
         ends = np.zeros(len(encoded) + 1, dtype="<i4")
-        np.cumsum([len(text) for text in encoded], out=ends[1:])
+        np.cumsum(list(map(len, encoded)), out=ends[1:])
         return pa.Array.from_buffers(
             wanted, len(values), [_bits(told), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
         )
     return pa.array(values, wanted)
+
+
+def dictionary(values: Sequence[str | None]) -> pa.Array:
+    """Texts that repeat, None as missing. Raises UnicodeEncodeError where one has no UTF-8."""
+    import numpy as np
+    import pyarrow as pa
+
+    known: dict[str, int] = {}
+    codes = np.array([-1 if one is None else known.setdefault(one, len(known)) for one in values], dtype="<i4")
+    told = codes >= 0
+    indices = pa.Array.from_buffers(pa.int32(), len(codes), [_bits(told), pa.py_buffer(codes)])
+    return pa.DictionaryArray.from_arrays(indices, array(list(known), pa.string()))
 
 
 def numbers(values: NDArray[Any], wanted: pa.DataType, told: NDArray[Any] | None = None) -> pa.Array:
@@ -45,15 +59,14 @@ def numbers(values: NDArray[Any], wanted: pa.DataType, told: NDArray[Any] | None
     import numpy as np
     import pyarrow as pa
 
-    validity = None if told is None else _bits(told)
-    return pa.Array.from_buffers(wanted, len(values), [validity, pa.py_buffer(np.ascontiguousarray(values))])
+    return pa.Array.from_buffers(wanted, len(values), [_bits(told), pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def _bits(told: NDArray[Any]) -> pa.Buffer | None:
+def _bits(told: NDArray[Any] | None) -> pa.Buffer | None:
     """Which values are there, a bit each; None where all are."""
     import pyarrow as pa
 
-    return None if told.all() else pa.py_buffer(_packed(told))
+    return None if told is None or told.all() else pa.py_buffer(_packed(told))
 
 
 def _packed(flags: NDArray[Any]) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from dissectors.clock import CLOCKS, SYSLOG, WALL
 from xptrace.access.rows import KEYS, Access, Event, Message
 from xptrace.access.stretch import Block
 from xptrace.errors import XptraceError
-from xptrace.frames.arrays import array
+from xptrace.frames.arrays import array, dictionary
 from xptrace.frames.blocks import batch_of, joined
 from xptrace.frames.schema import ACCESSES, EVENTS, FINDINGS, LEDGER, MESSAGES, SAYINGS, SOURCES, SUMMARY
 from xptrace.views.escape import printable
@@ -354,7 +354,10 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
     import pyarrow as pa
 
     if pa.types.is_dictionary(field.type):
-        return _encoded(values, pa.string()).dictionary_encode()
+        try:
+            return dictionary(values)
+        except UnicodeEncodeError:  # a file's name in bytes that are no UTF-8
+            return dictionary([value if value is None else str(_in_text(value)) for value in values])
     if field.name == "fields":
         values = [None if value is None else json.dumps(value) for value in values]
     return _encoded(values, field.type)
@@ -364,7 +367,7 @@ def _encoded(values: Sequence[Any], wanted: pa.DataType) -> pa.Array:
     """The values as an array; those that have no place in it are told in another way, or are missing."""
     try:
         return array(values, wanted)
-    except UnicodeEncodeError:  # a file's name in bytes that are no UTF-8
+    except UnicodeEncodeError:
         return array([_in_text(value) for value in values], wanted)
     except OverflowError:  # an event's number beyond 64 bits with sign: `said` has it in words
         fits = _fits(wanted)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xptrace.frames.arrays import array, numbers
+from xptrace.frames.arrays import array, dictionary, numbers
 
 KINDS = {
     "signed": (pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1)),
@@ -30,6 +30,14 @@ def test_python_s_values(kind: str, data: st.DataObject) -> None:
     made = array(told, wanted)
     made.validate(full=True)
     assert made.equals(pa.array(told, wanted))
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | st.sampled_from(["", "a", "ä", "pio"]), max_size=40))
+def test_texts_that_repeat(values: list[str | None]) -> None:
+    made = dictionary(values)
+    made.validate(full=True)
+    assert made.equals(pa.array(values, pa.string()).dictionary_encode())
 
 
 @settings(deadline=None)
