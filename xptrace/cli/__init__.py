@@ -70,11 +70,16 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+_SWITCH_S: Final = 0.0005
+"""How long a thread waits for the interpreter's lock: those that read and unpack need it often, and for a moment."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
     chosen = next((word for word in words if not word.startswith("-")), "")
     arguments = parser(chosen).parse_args(argv)
+    sys.setswitchinterval(_SWITCH_S)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped, not refused
             stream.reconfigure(errors="backslashreplace")

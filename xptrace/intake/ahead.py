@@ -15,8 +15,6 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-_MOST: Final = 2
-"""Items that lie ready."""
 _SLICE_S: Final = 0.1
 """The longest that it takes the thread to see that no more is wanted."""
 
@@ -31,13 +29,13 @@ class _Over:
     error: BaseException | None
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, in order; an error on the way to one is raised in its place.
+def ahead(items: Iterator[T], most: int = 2) -> Iterator[T]:
+    """The items, in order, of which so many may lie ready; an error on the way to one is raised in its place.
 
     The first two are fetched by the caller's own thread: of most sources there is but one.
     """
     yield from islice(items, 2)
-    ready: queue.Queue[_Ready[T] | _Over] = queue.Queue(_MOST)
+    ready: queue.Queue[_Ready[T] | _Over] = queue.Queue(most)
     unwanted = threading.Event()
 
     def put(entry: _Ready[T] | _Over) -> None:

@@ -64,6 +64,14 @@ class Flow:
             self._held -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def next(self) -> bytes:
+        """The next bytes, as many as there are in one piece; none where the flow ends."""
+        if not self._ahead and not self._more():
+            return b""
+        piece = self._ahead.popleft()
+        self._held -= len(piece)
+        return piece
+
     def give_back(self, data: bytes) -> None:
         """Put back what was read too far."""
         if data:

@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 from xptrace.errors import XptraceError
 from xptrace.intake import content
 from xptrace.intake.ahead import ahead
-from xptrace.intake.compression import MAGIC_BYTES, codec_of, unfold
+from xptrace.intake.compression import MAGIC_BYTES, PART, codec_of, unfold
 from xptrace.intake.evidence import CHUNK, Evidence, File, Home, Region, evidence
 from xptrace.intake.flow import BrokenOff, Flow
 from xptrace.intake.limits import LIMITS, Limits
@@ -85,9 +85,9 @@ class _Place:
             keep = _ahead(data, size)
             yield Window(offset, data, partial=not data.endswith(b"\n"), ahead=size - keep)
             offset += keep
-        yield from _windows(offset, self._parts(descriptor, offset))
+        yield from _windows(offset, self._pieces(descriptor, offset))
 
-    def _parts(self, descriptor: int, offset: int) -> Iterator[bytes]:
+    def _pieces(self, descriptor: int, offset: int) -> Iterator[bytes]:
         while self.length is None or offset < self.length:
             size = WINDOW if self.length is None else min(WINDOW, self.length - offset)
             data = os.pread(descriptor, size, self.start + offset)
@@ -107,22 +107,34 @@ def _ahead(data: bytes, cut: int) -> int:
     return keep or cut
 
 
-def _windows(offset: int, parts: Iterator[bytes]) -> Iterator[Window]:
-    """Parts of a source from an offset on as windows."""
-    rest = b""
-    for part in parts:
-        data = rest + part
-        cut = data.rfind(b"\n") + 1
-        if not cut and len(data) < WINDOW:
-            rest = data
+def _windows(offset: int, pieces: Iterator[bytes]) -> Iterator[Window]:
+    """The pieces of a source from an offset on, as windows, each put together once."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size < WINDOW:
             continue
-        cut = cut or len(data)
-        keep = _ahead(data, cut)
-        yield Window(offset, data[:cut], partial=data[cut - 1 : cut] != b"\n", ahead=cut - keep)
-        rest = data[keep:]
+        cut = piece.rfind(b"\n") + 1
+        whole = cut or len(piece)  # a line that is longer than a piece is looked at below
+        data = b"".join((*held[:-1], memoryview(piece)[:whole]))
+        rest = piece[whole:]
+        if not cut and (cut := data.rfind(b"\n") + 1):
+            data, rest = data[:cut], data[cut:]
+        keep = _ahead(data, len(data))
+        yield Window(offset, data, partial=not data.endswith(b"\n"), ahead=len(data) - keep)
+        held = [data[keep:] + rest]
+        size = len(held[0])
         offset += keep
-    if rest:
-        yield Window(offset, rest)
+    data = b"".join(held)
+    if cut := data.rfind(b"\n") + 1:
+        keep = _ahead(data, cut)
+        yield Window(offset, data[:cut], ahead=cut - keep)
+        data = data[keep:]
+        offset += keep
+    if data:
+        yield Window(offset, data)
 
 
 class Source:
@@ -182,8 +194,8 @@ class Source:
         """The whole source, in order, as windows that end at a newline wherever there is one."""
         place = self._place()
         if place is None:
-            parts = self._parts(WINDOW)
-            yield from _windows(self.begin, parts if self.evidence.once else ahead(parts))
+            pieces = self._pieces()
+            yield from _windows(self.begin, pieces if self.evidence.once else ahead(pieces, WINDOW // PART * 2))
             return
         self.truncated = None
         try:
@@ -211,7 +223,7 @@ class Source:
 
     def chunks(self) -> Iterator[bytes]:
         """The whole source, in order, in parts."""
-        return self._parts(CHUNK)
+        return self._pieces(CHUNK)
 
     def sha256(self) -> str | None:
         """The digest of the bytes as they lie there, before any decompression; of a member, as it was archived.
@@ -230,12 +242,13 @@ class Source:
             raise XptraceError(f"{self.name}: cannot be read: {flow.broken}")
         return digest.hexdigest()
 
-    def _parts(self, size: int) -> Iterator[bytes]:
+    def _pieces(self, size: int | None = None) -> Iterator[bytes]:
+        """The whole source, in order, in pieces of a size, or as they come."""
         self.truncated = None
         flow = self._open() if not self.begin else self._later()
         try:
-            while chunk := flow.read(size):
-                yield chunk
+            while piece := flow.read(size) if size is not None else flow.next():
+                yield piece
             self.truncated = flow.broken
         finally:
             if self.evidence.once:
