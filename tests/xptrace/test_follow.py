@@ -38,7 +38,7 @@ class Follow:
     def __init__(self, *arguments: str | Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "xptrace", "follow", "-T", "jsonl", "--interval", "0.02", *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,  # else `communicate` misses what was read ahead
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads yet
         )
         self._guard = threading.Timer(60, self.process.kill)
