@@ -99,12 +99,39 @@ class Stream(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The accesses that somebody wants to know of at present, if they are of this thread; of another he wants all.
+
+    `ranges` are pairs of 64-bit numbers in little-endian order: addresses of ports or of memory, from and up to. Those
+    that may reach into such a range begin in it.
+    """
+
+    ranges: bytes
+    thread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """So many records that would have been told are passed over here: accesses that nobody wants to know of.
+
+    What was open before them is over, and the next record begins an access.
+    """
+
+    told: int
+
+
 @runtime_checkable
 class Packed(Stream, Protocol):
     """What a reader of bytes may have besides: a way to read, with the kernel, many records at once."""
 
-    def batches(self, chunks: Iterable[bytes], kernel: Kernel) -> Iterator[Record | Damage | Loss | Batch]:
-        """What `read` says; but records that are plain, of which there are many, as batches."""
+    def batches(
+        self, chunks: Iterable[bytes], kernel: Kernel, wanted: Callable[[], Wanted | None]
+    ) -> Iterator[Record | Damage | Loss | Batch | Passed]:
+        """What `read` says; but records that are plain, of which there are many, as batches.
+
+        `wanted` says of what accesses, or None where every record must be told.
+        """
         ...
 
 

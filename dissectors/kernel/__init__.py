@@ -56,6 +56,9 @@ ARGUMENT_TEXT, ARGUMENT_WIDTH, ARGUMENT_UNSIGNED, ARGUMENT_SIGNED = range(4)
 """Arguments of simpletrace: text, the letter of an access size, numbers of so many bits."""
 MOST_FORMS: Final = 64
 """Forms that a table of simpletrace has at most."""
+MEANS_NOTHING, MEANS_ACCESS, MEANS_CALL, MEANS_REQUEST = range(4)
+"""What an event of simpletrace is, where it is to be passed over: none of these, one that tells of an access, of a call
+of the device, or a request, with which nothing goes on that was before it."""
 TELLS_NOTHING, TELLS_ALL, TELLS_CALL, TELLS_LINE = range(4)
 """What an event tells: nothing of an access, all of it, one call of the device, a line that the device emitted."""
 PLACES, BUCKETS, MOST_PATTERNS = 3, 8, 256
@@ -87,6 +90,21 @@ class Kernel(Protocol):
         begins at one of so many ports from `base` on, or of text.
 
         Raises ValueError where the window or the table are none.
+        """
+
+    def pass_over(
+        self, data: bytes, start: int, stop: int, table: bytes, kinds: bytes, ignored: bytes | bytearray,
+        near: bytes, process: int,
+    ) -> tuple[int, int, int, int]:
+        """Go over records of simpletrace of which nobody wants to know: (records, told among them, place, reached).
+
+        Such are those with a number whose bit is set in `ignored`, and, told, plain ones of accesses: of this process,
+        of an event that `kinds` (a byte an event) says to mean one, outside of the ranges `near` (pairs of 64-bit
+        numbers, from and up to), and of no region of memory whose name begins as ours do. They end at a place where
+        an access begins for certain, whosever it is, so that nothing goes on there that was before it; where none was
+        told, before the last. What was `reached` is no such record, or goes beyond `stop`.
+
+        Raises ValueError where the window, the table or the ranges are none.
         """
 
     def span(

@@ -1084,6 +1084,8 @@ static PyMethodDef METHODS[] = {
     {"fill", py_fill, METH_VARARGS, "fill(text, pieces, which, numbers, columns) -> bytes"},
     {"span", kernel_span, METH_VARARGS,
      "span(data, start, stop, classes, ports, processor, out) -> (told, records, words, timed)"},
+    {"pass_over", kernel_pass_over, METH_VARARGS,
+     "pass_over(data, start, stop, forms, kinds, ignored, near, process) -> (records, told, place, reached)"},
     {"walk", kernel_walk, METH_VARARGS, "walk(data, start, stop, forms, base, ports, out) -> records"},
     {"search", py_search, METH_VARARGS, "search(data, at, patterns, out, line) -> (lines found, place, line)"},
     {NULL, NULL, 0, NULL},

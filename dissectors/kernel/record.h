@@ -100,5 +100,6 @@ static inline int store(Record *record, uint8_t slot, uint64_t value, int negati
 
 PyObject *kernel_span(PyObject *module, PyObject *args);
 PyObject *kernel_walk(PyObject *module, PyObject *args);
+PyObject *kernel_pass_over(PyObject *module, PyObject *args);
 
 #endif

@@ -42,12 +42,12 @@ from dissectors.kernel import (
     dtype,
 )
 from dissectors.kernel.twin_span import span
-from dissectors.kernel.twin_walk import walk
+from dissectors.kernel.twin_walk import pass_over, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ("AVX2", "fill", "gather", "read_lines", "search", "span", "walk")
+__all__ = ("AVX2", "fill", "gather", "pass_over", "read_lines", "search", "span", "walk")
 
 AVX2: Final = 0
 _MOST_LINE: Final = 65_535

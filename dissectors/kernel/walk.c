@@ -1,4 +1,5 @@
-/* Records of QEMU's simple trace back end, for bulk: those in little-endian order of the accesses to a few ports.
+/* Records of QEMU's simple trace back end, for bulk, in little-endian order: those of the accesses to a few ports are
+ * read, those of other devices passed over.
  *
  * Law: QEMU's trace/simple.c. In front of its arguments a record has the number of its event, its time, its length and
  * a process id (8, 8, 4 and 4 bytes), since version 4 of the format behind a type of 8 bytes. An argument is 8 bytes, a
@@ -198,36 +199,59 @@ static int arguments(const Form *form, const uint8_t *data, const uint8_t *data_
     return wrong ? READ_UNSURE : READ_YES;
 }
 
+/* The head of a record, which ends before `stop`. */
+typedef struct {
+    uint64_t id, time_ns;
+    uint32_t length, process;
+    const uint8_t *end;
+} Head;
+
+static int read_head(const Table *table, const uint8_t *data, size_t at, size_t stop, Head *head)
+{
+    const size_t type = table->is_typed ? TYPE : 0;
+    if (stop - at < type + HEAD || (table->is_typed && load64(data + at) != TYPE_EVENT))
+        return 0;
+    const uint8_t *from = data + at + type;
+    *head = (Head){.id = load64(from), .time_ns = load64(from + 8), .length = load32(from + 16),
+                   .process = load32(from + 20)};
+    if (head->length < HEAD || head->length > LONGEST_RECORD || stop - at - type < head->length)
+        return 0;
+    head->end = from + head->length;
+    return 1;
+}
+
+/* The record of that head, by the first form of its event that fits. */
+static int read_record(const Table *table, const uint8_t *data, size_t size, size_t at, const Head *head,
+                       Record *record)
+{
+    if (head->time_ns > INT64_MAX || head->process > INT32_MAX)
+        return 0;
+    const uint8_t *from = head->end - head->length;
+    int read = READ_NO;
+    for (int number = table->first[(uint8_t)head->id]; number >= 0 && read == READ_NO;
+         number = table->forms[number].next) {
+        const Form *form = &table->forms[number];
+        if (form->id != head->id)
+            continue;
+        *record = (Record){.start = (uint32_t)at, .length = (table->is_typed ? TYPE : 0) + head->length,
+                           .time_ns = (int64_t)head->time_ns,
+                           .thread = table->has_process ? (int32_t)head->process : -1,
+                           .event = form->event, .clock = CLOCK_SINCE_BOOT};
+        read = arguments(form, data, data + size, from + HEAD, head->end, record);
+    }
+    return read == READ_YES;
+}
+
 /* Up to the first record that is not plain: of another event, not as its event is declared, of an access that begins
  * beyond these ports, or one that goes beyond `stop`. */
 static Py_ssize_t walk(const Table *table, const uint8_t *data, size_t size, size_t at, size_t stop, uint64_t base,
                        uint64_t ports, Record *out, size_t most)
 {
-    const size_t type = table->is_typed ? TYPE : 0;
     size_t count = 0;
-    while (count < most && stop - at >= type + HEAD) {
-        const uint8_t *head = data + at + type;
-        if (table->is_typed && load64(data + at) != TYPE_EVENT)
-            break;
-        uint64_t id = load64(head), time_ns = load64(head + 8);
-        uint32_t length = load32(head + 16), process = load32(head + 20);
-        if (length < HEAD || length > LONGEST_RECORD || stop - at - type < length || time_ns > INT64_MAX ||
-            process > INT32_MAX)
-            break;
-        const uint8_t *end = head + length;
+    Head head;
+    while (count < most && read_head(table, data, at, stop, &head)) {
         Record *record = &out[count];
-        int read = READ_NO;
-        for (int number = table->first[(uint8_t)id]; number >= 0 && read == READ_NO;
-             number = table->forms[number].next) {
-            const Form *form = &table->forms[number];
-            if (form->id != id)
-                continue;
-            *record = (Record){.start = (uint32_t)at, .length = (uint32_t)type + length, .time_ns = (int64_t)time_ns,
-                               .thread = table->has_process ? (int32_t)process : -1,
-                               .event = form->event, .clock = CLOCK_SINCE_BOOT};
-            read = arguments(form, data, data + size, head + HEAD, end, record);
-        }
-        if (read != READ_YES)
+        if (!read_record(table, data, size, at, &head, record))
             break;
         if (record->has & HAS_ADDRESS ? record->address - base >= ports : !(record->has & HAS_TEXT))
             break;
@@ -235,6 +259,135 @@ static Py_ssize_t walk(const Table *table, const uint8_t *data, size_t size, siz
         count++;
     }
     return (Py_ssize_t)count;
+}
+
+/* -- records of which nobody wants to know */
+
+enum { MEANS_NOTHING, MEANS_ACCESS, MEANS_CALL, MEANS_REQUEST };
+
+#define NAMED_OURS "xen"
+
+typedef struct {
+    const uint8_t *kinds, *ignored, *near;
+    size_t events, numbers, ranges;
+    uint64_t process;
+} Passing;
+
+/* Whether a record is of an access that there can be. */
+static int is_access(const Record *record, int kind)
+{
+    const int needed = HAS_ADDRESS | HAS_VALUE | (kind == MEANS_CALL ? HAS_SIZE | HAS_VCPU : 0);
+    if (kind == MEANS_NOTHING || (record->has & needed) != needed)
+        return 0;
+    return !(record->has & HAS_SIZE) || (record->size && record->size <= 8 && !(record->size & (record->size - 1)));
+}
+
+/* Whether it is one to memory or a port of another device, and cannot be of anything else. */
+static int is_elsewhere(const Passing *passing, const uint8_t *data, const Record *record)
+{
+    if (record->type > 1)
+        return 0;
+    if (record->text_length >= sizeof NAMED_OURS - 1 &&
+        memcmp(data + record->text, NAMED_OURS, sizeof NAMED_OURS - 1) == 0)
+        return 0;
+    for (const uint8_t *range = passing->near; range < passing->near + 16 * passing->ranges; range += 16) {
+        if (record->address >= load64(range) && record->address < load64(range + 8))
+            return 0;
+    }
+    return 1;
+}
+
+/* Whether nothing goes on with a record: whatever was open, it is over, and an access begins. `before` is the record
+ * before it, if `kind_before` says that there is one; `repeats` whether a string access may be open. */
+static int begins(const Record *record, int kind, const Record *before, int kind_before, int repeats)
+{
+    if (kind == MEANS_REQUEST)
+        return 1;
+    if (kind_before == MEANS_NOTHING)
+        return 0;
+    if (kind == MEANS_CALL && kind_before == MEANS_CALL)
+        return record->address != before->address + before->size && (record->address != before->address || !repeats);
+    if (kind == MEANS_CALL)
+        return record->address != before->address;
+    if (kind_before == MEANS_CALL)
+        return record->address > before->address;
+    return record->address != before->address || (record->event == before->event && !repeats);
+}
+
+/* Where it ends to pass over records, how many there are before it, and where no further one could be read. */
+typedef struct {
+    size_t records, told, at, reached;
+} Passed;
+
+static Passed pass_over(const Table *table, const Passing *passing, const uint8_t *data, size_t size, size_t at,
+                        size_t stop)
+{
+    Passed passed = {.at = at}, so_far = {.at = at};
+    Record records[2] = {{.start = 0}};
+    int kind_before = MEANS_NOTHING, repeats = 1;
+    Head head;
+    while (read_head(table, data, so_far.at, stop, &head)) {
+        if (head.id / 8 < passing->numbers && passing->ignored[head.id / 8] >> head.id % 8 & 1) {
+            if (!so_far.told)
+                passed = so_far;
+        } else {
+            Record *record = &records[so_far.told % 2];
+            const Record *before = &records[(so_far.told + 1) % 2];
+            if (head.process != passing->process || !read_record(table, data, size, so_far.at, &head, record))
+                break;
+            int kind = record->event < passing->events ? passing->kinds[record->event] : MEANS_NOTHING;
+            if (!is_access(record, kind))
+                break;
+            if (begins(record, kind, before, kind_before, repeats)) {
+                passed = so_far;
+                repeats = 0;
+            }
+            if (!is_elsewhere(passing, data, record))
+                break;
+            repeats |= record->pointer;
+            kind_before = kind;
+            so_far.told++;
+        }
+        so_far.records++;
+        so_far.at = (size_t)(head.end - data);
+    }
+    passed.reached = so_far.at;
+    return passed;
+}
+
+PyObject *kernel_pass_over(PyObject *module, PyObject *args)
+{
+    (void)module;
+    enum { DATA, FORMS, KINDS, IGNORED, NEAR, OBJECTS };
+    Py_buffer views[OBJECTS];
+    Py_ssize_t start, stop;
+    long long process;
+    if (!PyArg_ParseTuple(args, "y*nny*y*y*y*L", &views[DATA], &start, &stop, &views[FORMS], &views[KINDS],
+                          &views[IGNORED], &views[NEAR], &process))
+        return NULL;
+    const Py_buffer *data = &views[DATA];
+    Table table;
+    Passed passed;
+    int fits = start >= 0 && start <= stop && stop <= data->len && data->len <= INT32_MAX &&
+               views[NEAR].len % 16 == 0 && load(&table, views[FORMS].buf, (size_t)views[FORMS].len);
+    if (fits) {
+        const Passing passing = {
+            .kinds = views[KINDS].buf, .events = (size_t)views[KINDS].len,
+            .ignored = views[IGNORED].buf, .numbers = (size_t)views[IGNORED].len,
+            .near = views[NEAR].buf, .ranges = (size_t)views[NEAR].len / 16, .process = (uint64_t)process,
+        };
+        Py_BEGIN_ALLOW_THREADS
+        passed = pass_over(&table, &passing, data->buf, (size_t)data->len, (size_t)start, (size_t)stop);
+        Py_END_ALLOW_THREADS
+    }
+    for (int one = 0; one < OBJECTS; one++)
+        PyBuffer_Release(&views[one]);
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "no such window, no table, or no ranges");
+        return NULL;
+    }
+    return Py_BuildValue("nnnn", (Py_ssize_t)passed.records, (Py_ssize_t)passed.told, (Py_ssize_t)passed.at,
+                         (Py_ssize_t)passed.reached);
 }
 
 PyObject *kernel_walk(PyObject *module, PyObject *args)

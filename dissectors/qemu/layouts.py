@@ -22,6 +22,10 @@ from dissectors.kernel import (
     ARGUMENT_TEXT,
     ARGUMENT_UNSIGNED,
     ARGUMENT_WIDTH,
+    MEANS_ACCESS,
+    MEANS_CALL,
+    MEANS_NOTHING,
+    MEANS_REQUEST,
     MOST_FORMS,
     SLOTS,
     TABLE_PROCESS,
@@ -33,6 +37,11 @@ from dissectors.qemu.programs import EVENTS, PLACES
 
 NUMBERS: Final = {name.encode(): number for number, name in enumerate(EVENTS) if name}
 """The events of bulk, by name."""
+_CALLS: Final = ("memory_region_ops_read", "memory_region_ops_write")
+_MEANINGS: Final = dict.fromkeys(("", "xen_platform_log"), MEANS_NOTHING) | dict.fromkeys(_CALLS, MEANS_CALL)
+_MEANINGS["handle_ioreq"] = MEANS_REQUEST
+KINDS: Final = bytes(_MEANINGS.get(name, MEANS_ACCESS) for name in EVENTS)
+"""What each event of bulk is where it is to be passed over."""
 _MOST_LAYOUTS: Final = 4
 """Of one event; QEMU's own have up to three."""
 _WIDEST: Final = 64

@@ -22,14 +22,14 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dissectors import Dissector, Given
+from dissectors import Dissector, Given, Passed, Wanted
 from dissectors.clock import MONOTONIC, WALL
 from dissectors.kernel import RECORD, Batch, Kernel, dtype
 from dissectors.platform.registers import PORTS
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import CHARACTER, POINTER, REAL, STRING, Argument, EventDeclaration
-from dissectors.qemu.layouts import Table
+from dissectors.qemu.layouts import KINDS, Table
 from dissectors.qemu.programs import EVENTS
 from dissectors.record import Damage, Loss, Record, Value
 
@@ -283,6 +283,8 @@ class _Rules:
         """The events that can be ours, by their number."""
         self.passed: set[int] = set()
         """The numbers of all others."""
+        self.ignored = bytearray(MOST_EVENTS >> 3)
+        """The same, a bit each."""
         self.table = Table(typed=version == 4, process=version != 2) if version and order == "<" else None
         """By which the kernel reads what is plain."""
         self.refusal = self._refusal()
@@ -315,6 +317,9 @@ class _Rules:
         else:
             self.wanted.pop(number, None)
             self.passed.add(number)
+        if number < MOST_EVENTS:
+            bit = 1 << (number & 7)
+            self.ignored[number >> 3] = self.ignored[number >> 3] & ~bit | (bit if number in self.passed else 0)
         if self.table is not None:
             self.table.number(number, name, declarations)
 
@@ -402,9 +407,11 @@ class SimpleTrace:
         """What the records say, in order; events that cannot be ours are passed over."""
         return self._read(_Held(chunks), self._events)
 
-    def batches(self, chunks: Iterable[bytes], kernel: Kernel) -> Iterator[Record | Damage | Loss | Batch]:
-        """The same, but of those records that are plain, many at once."""
-        return self._read(_Held(chunks), partial(self._mixed, kernel))
+    def batches(
+        self, chunks: Iterable[bytes], kernel: Kernel, wanted: Callable[[], Wanted | None]
+    ) -> Iterator[Record | Damage | Loss | Batch | Passed]:
+        """The same, but of those records that are plain, many at once, and without those that nobody wants."""
+        return self._read(_Held(chunks), partial(self._mixed, kernel, wanted))
 
     def _read(
         self, held: _Held, events: Callable[[_Held, _Rules], Iterator[_Told]]
@@ -437,11 +444,15 @@ class SimpleTrace:
         held.at += length
         held.doubtful = None
 
-    def _mixed(self, kernel: Kernel, held: _Held, rules: _Rules) -> Iterator[Record | Batch]:
-        """What `_events` reads; but plain ones in batches, where there are many of them."""
+    def _mixed(
+        self, kernel: Kernel, wanted: Callable[[], Wanted | None], held: _Held, rules: _Rules
+    ) -> Iterator[Record | Batch | Passed]:
+        """What `_events` reads; but plain ones in batches, where there are many of them, and without the unwanted."""
         pace = _FEW
         while (yield from self._events(held, rules, pace)):
             count = yield from self._batches(kernel, held, rules)
+            if count < _WORTH_WHILE:
+                count = max(count, (yield from self._over(kernel, held, rules, wanted())))
             pace = _FEW if count >= _WORTH_WHILE else min(max(2 * pace, count), _MANY)
 
     def _batches(self, kernel: Kernel, held: _Held, rules: _Rules) -> Generator[Record | Batch, None, int]:
@@ -458,6 +469,27 @@ class SimpleTrace:
             if count < len(records) and not held.reach(len(held.data) - held.at + 1):
                 break
         return count
+
+    def _over(
+        self, kernel: Kernel, held: _Held, rules: _Rules, wanted: Wanted | None
+    ) -> Generator[Passed, None, int]:
+        """Pass over the events from here on that nobody wants; returns how many."""
+        ranges, thread = (b"", -1) if wanted is None else (wanted.ranges, wanted.thread)
+        passed = 0
+        while rules.table is not None and rules.table.packed and held.reach(_BEYOND + 1):
+            stop = len(held.data) - _BEYOND
+            count, told, place, reached = kernel.pass_over(
+                held.data, held.at, stop, rules.table.packed, KINDS, rules.ignored, ranges, thread
+            )
+            if count:
+                self.records += count
+                held.at, held.doubtful = place, None
+                if told:
+                    yield Passed(told)
+            passed += count
+            if not count or stop - reached > _NEARLY or not held.reach(len(held.data) - held.at + 1):
+                break
+        return passed
 
     def _handed(self, held: _Held, rules: _Rules, records: NDArray[Any]) -> Iterator[Record | Batch]:
         """Plain events as batches, until there are few."""

@@ -141,6 +141,7 @@ class Target:
         self._programs = programs(catalogue.load())
         self._functions: tuple[Callable[[Input], Call], ...] = (
             self._lines, self._own_lines, self._gather, self._fill, self._search, self._walk, self._span,
+            self._pass_over,
         )
 
     def __call__(self, data: bytes) -> None:
@@ -169,6 +170,13 @@ class Target:
     def _walk(self, given: Input) -> Call:
         room, table, data = given.choice(4), given.part(), given.rest()
         return lambda kernel: self._read(kernel.walk, data, 0, table, room)
+
+    def _pass_over(self, given: Input) -> Call:
+        """Records by a table of the input; of the ranges and the numbers that are ignored there are few."""
+        start, process, kinds, ignored = given.choice(4), given.choice(4), given.take(8), given.take(8)
+        near, table, data = given.take(32).ljust(32, b"\0"), given.part(), given.rest()
+        start = min(start, len(data))
+        return lambda kernel: kernel.pass_over(data, start, len(data), table, kinds, ignored, near, process)
 
     def _span(self, given: Input) -> Call:
         """Any words, of classes that are a few bytes repeated, of ports that the input names."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from dissectors import Given
+from dissectors import Given, Passed, Wanted
 from dissectors.capture.header import CAPTURED
 from dissectors.clock import WALL
 from dissectors.kernel import chosen_kernel
@@ -122,6 +123,18 @@ def _plausible(record: Record) -> bool:
     return True
 
 
+def _is_elsewhere(current: Assembled, ranges: Sequence[range]) -> bool:
+    """Whether the access that is being put together is another device's, whatever may still be told of it."""
+    if current.address is None or current.config is not None or current.kind not in ("pio", "mmio"):
+        return False
+    parts = (current, current.element) if current.element is not None else (current,)
+    regions = [name for part in parts for _, name in part.regions] + [call.region or "" for call in current.calls]
+    addresses = [call.address for call in current.calls] or [current.address]
+    return not any(name.startswith("xen") for name in regions) and not any(
+        address in one for address in addresses for one in ranges
+    )
+
+
 def _said(done: Assembled, space: Space = "pio", base: int = 0) -> str:
     """What an access to ports means."""
     return registers.meaning(space, (done.address or 0) - base, done.size, done.direction, done.value)
@@ -155,7 +168,7 @@ class SourceDecoder:
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
         many = bulk and reading.vantage == "device" and not reading.apart and not offsets
         kernel = chosen_kernel()
-        self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel, many=many)
+        self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel, many=many, wanted=self._wanted)
         self._kernel = kernel if many else None
         self._bulk: tuple[tuple[str, int, str | None], Bulk] | None = None
         self._vms, self._domains, self._ledger = vms, domains, ledger
@@ -198,6 +211,8 @@ class SourceDecoder:
                 pauses = 0
             elif isinstance(read, Stretch):
                 yield from self._stretch(read)
+            elif isinstance(read, Passed):
+                yield from self._flush(self._vms[self._reading.vm])
             elif read is None:
                 pauses += 1
                 if pauses == _PAUSES:
@@ -272,11 +287,29 @@ class SourceDecoder:
 
     def _is_plain(self, vm: Vm, record: Record) -> bool:
         """Whether all that is known of the VM stays as it is while plain records of this thread come."""
-        known = self._domain is None or (self._domain, vm.name, vm.boot) in self._learnt
-        settled = vm.proven and vm.used and vm.accessed and not vm.entering and known
+        settled = vm.proven and vm.used and vm.accessed and not vm.entering and self._is_learnt(vm)
         alone = self._streams.keys() == {(vm.name, record.thread)} and record.thread in (None, vm.thread)
         waiting = self._events or self._held or self._ready or vm.name in self._neighbours
         return settled and alone and not waiting
+
+    # -- accesses of other devices, many at once
+
+    def _wanted(self) -> Wanted | None:
+        """The accesses that can become rows; None while records of others matter to what is open, or waits for them."""
+        vm = self._vms.get(self._reading.vm)
+        if vm is None or self._events or len(self._streams) != 1 or not self._is_learnt(vm):
+            return None
+        ((name, thread), stream), = self._streams.items()
+        if name != vm.name or not isinstance(thread, int) or stream.waits:
+            return None
+        ranges, current = vm.spaces.ranges(), stream.current
+        if ranges is None or not (current is None or _is_elsewhere(current, ranges)):
+            return None
+        return Wanted(b"".join(struct.pack("<QQ", one.start, one.stop) for one in ranges), thread)
+
+    def _is_learnt(self, vm: Vm) -> bool:
+        """Whether it is known which domain the VM is in this boot, if the device model has told of one."""
+        return self._domain is None or (self._domain, vm.name, vm.boot) in self._learnt
 
     # -- whose record
 

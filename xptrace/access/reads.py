@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from dissectors import Given, Held, Packed, Plain, Stream, is_ours
+from dissectors import Given, Held, Packed, Passed, Plain, Stream, Wanted, is_ours
 from dissectors.kernel import Batch, Kernel
 from dissectors.record import Damage, Loss, Record
 from xptrace.access.attribution import Reading
@@ -58,10 +58,12 @@ class Reads:
     def __init__(
         self, reading: Reading, given: Given, ledger: Ledger, needles: Callable[[bytes], Iterable[re.Pattern[bytes]]],
         stopped: Callable[[], bool], kernel: Kernel | None = None, *, many: bool = False,
+        wanted: Callable[[], Wanted | None] = lambda: None,
     ) -> None:
         """Make the readers; nothing is read yet. Where `stopped` says so, the source ends before its end.
 
-        `many` says that plain records are welcome as stretches, which a kernel can read.
+        `many` says that plain records are welcome as stretches, which a kernel can read; then of a source of bytes no
+        more need be told than is `wanted`.
         """
         self._stopped = stopped
         self._source, self._ledger, self._more = reading.source, ledger, needles
@@ -73,14 +75,14 @@ class Reads:
         """Whether the first line of the next window is a hit or stands beside one."""
         only = self._readers[0][1] if len(self._readers) == 1 else None
         self._plain = only if many and kernel is not None and isinstance(only, Plain) else None
-        self._kernel, self._many = kernel, many
+        self._kernel, self._many, self._wanted = kernel, many, wanted
         self._pace = _FEW
         self._cut: int | None = None
         """Where reading was stopped within a window: an offset in the source, at which a line begins."""
         self._search: Search | None = None
         """What looks for needles in large windows."""
 
-    def records(self, progress: Callable[[int], None] | None = None) -> Iterator[Read | Stretch | None]:
+    def records(self, progress: Callable[[int], None] | None = None) -> Iterator[Read | Stretch | Passed | None]:
         """Everything that is said, in order; `progress` is told the bytes that are read.
 
         None is a pause: the source is one that grows, and has no more at present.
@@ -88,7 +90,9 @@ class Reads:
         yield from self._lines(progress) if self._stream is None else self._bytes(*self._stream, progress)
         self._ledger.truncated = self._source.truncated
 
-    def _bytes(self, name: str, stream: Stream, progress: Callable[[int], None] | None) -> Iterator[Read | Stretch]:
+    def _bytes(
+        self, name: str, stream: Stream, progress: Callable[[int], None] | None
+    ) -> Iterator[Read | Stretch | Passed]:
         """What a source of bytes says; what the ledger counts as lines are its records."""
         total = self._ledger.total
 
@@ -104,11 +108,17 @@ class Reads:
 
         kernel = self._kernel
         packed = stream if self._many and isinstance(stream, Packed) else None
-        reads = stream.read(counted()) if kernel is None or packed is None else packed.batches(counted(), kernel)
+        reads: Iterator[Read | Batch | Passed] = (
+            stream.read(counted()) if kernel is None or packed is None
+            else packed.batches(counted(), kernel, self._wanted)
+        )
         for read in self._guarded(name, reads, lambda: (total.bytes, stream.records, 0)):
             total.lines = stream.records
             if isinstance(read, Batch):
                 yield from self._batch(name, read)
+            elif isinstance(read, Passed):
+                self._ledger.told[name] += read.told - 1  # it has been counted as one
+                yield read
             elif not (isinstance(read, Damage) and self._stopped()):  # what was not read on is not damaged
                 yield read
         total.lines = stream.records

@@ -21,6 +21,9 @@ _BAR1_SIZE: Final = {"xen-platform": 16 << 20, "xen-pvdevice": 4 << 20}
 _FORGOTTEN: Final = (False, None, True)
 """Functions by what is known of their being Xen's: which are forgotten first."""
 _DEFAULT_BAR1_SIZE: Final = 16 << 20
+_CONFIG_PORTS: Final = range(0xCF8, 0xD00)
+_WIDEST: Final = 8
+"""Bytes of the widest access, which may begin so far below what it reaches."""
 MOST_BASES: Final = 32
 MOST_FUNCTIONS: Final = 256
 """Functions of one machine that are remembered, all that a bus has: each port access asks for the BARs of all."""
@@ -188,6 +191,20 @@ class Spaces:
         """The only xen-pvdevice there is, if there is just one."""
         found = [f for f in self._functions.values() if f.device == "xen-pvdevice"]
         return found[0] if len(found) == 1 else None
+
+    def ranges(self) -> list[range] | None:
+        """Where each access begins that `port` or `memory` finds, or that is of config space, by address alone.
+
+        None where they are too many, or no addresses.
+        """
+        ports = [base for f in self._functions.values() if f.ours is not False and (base := f.bar0) is not None]
+        memory = [
+            range(max(base - _WIDEST, 0), base + (f.bar1_size or _BAR1_SIZE.get(f.device or "", _DEFAULT_BAR1_SIZE)))
+            for f in self._functions.values() if f.ours and (base := f.bar1) is not None
+        ]
+        found = [range(PORTS.stop), range(_CONFIG_PORTS.start - _WIDEST, _CONFIG_PORTS.stop)]
+        found += [range(max(base - _WIDEST, 0), base + BAR0_SIZE) for base in ports] + memory
+        return found if len(found) <= MOST_BASES and all(0 < one.stop < 1 << 64 for one in found) else None
 
     def needles(self) -> list[re.Pattern[bytes]]:
         """What a record of an access to a BAR that is known must hold."""
