@@ -11,6 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#define HAS_AVX2 1
+#endif
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the layouts in dissectors/kernel/__init__.py are little-endian"
+#endif
+
 /* -- records: one layout for every source; dissectors.kernel.RECORD is the same as a numpy dtype */
 
 enum { HAS_ADDRESS = 1, HAS_VALUE = 2, HAS_SIZE = 4, HAS_DIRECTION = 8, HAS_TYPE = 16, HAS_POINTER = 32, HAS_COUNT = 64,
@@ -96,10 +104,32 @@ static inline int store(Record *record, uint8_t slot, uint64_t value, int negati
     return 0;
 }
 
-/* -- what is in files of its own */
+/* -- buffers */
 
+/* A buffer of records of any kind, whose numbers have 64 bits at most; raises what is wrong. */
+static inline int get(PyObject *object, Py_buffer *view, int writable)
+{
+    if (PyObject_GetBuffer(object, view, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0)
+        return 0;
+    if ((uintptr_t)view->buf % sizeof(uint64_t) == 0 || view->len == 0)
+        return 1;
+    PyBuffer_Release(view);
+    PyErr_SetString(PyExc_ValueError, "a buffer is not aligned");
+    return 0;
+}
+
+/* -- the module's functions, each in a file of its own */
+
+typedef struct {
+    int wide; /* whether this processor has AVX2, and it is wanted */
+} State;
+
+PyObject *kernel_fill(PyObject *module, PyObject *args);
+PyObject *kernel_gather(PyObject *module, PyObject *args);
+PyObject *kernel_pass_over(PyObject *module, PyObject *args);
+PyObject *kernel_read_lines(PyObject *module, PyObject *args);
+PyObject *kernel_search(PyObject *module, PyObject *args);
 PyObject *kernel_span(PyObject *module, PyObject *args);
 PyObject *kernel_walk(PyObject *module, PyObject *args);
-PyObject *kernel_pass_over(PyObject *module, PyObject *args);
 
 #endif
