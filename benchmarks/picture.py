@@ -36,10 +36,10 @@ def _over_size(axes: Axes, sizes: Sequence[float]) -> None:
 
 
 def _line(axes: Axes, sizes: Sequence[float], values: Sequence[float], name: str, colour: str) -> None:
-    """A line with its name above its last point."""
+    """A line with its name behind its last point."""
     axes.plot(sizes, values, "o-", color=colour, clip_on=False)
-    axes.annotate(name, (sizes[-1], values[-1]), xytext=(0, 8), textcoords="offset points", ha="right", color=colour,
-                  fontsize=9)
+    axes.annotate(name, (sizes[-1], values[-1]), xytext=(8, 0), textcoords="offset points", va="center", color=colour,
+                  fontsize=9, annotation_clip=False)
 
 
 def draw(points: Sequence[Point], path: Path) -> None:
@@ -56,8 +56,8 @@ def draw(points: Sequence[Point], path: Path) -> None:
         memory.set_title("peak memory, MB")
         memory.set_ylim(0, 1.2 * max(_LIMIT_MEGABYTES, *peaks))
         _over_size(memory, sizes)
-        _line(time, sizes, [one.seconds for one in points], "xptrace", _LINE)
         searched = [one.search_seconds for one in points if one.search_seconds is not None]
+        _line(time, sizes, [one.seconds for one in points], "xptrace", _LINE)
         if len(searched) == len(points):
             _line(time, sizes, searched, "rg -c", _GREY)
         time.set_title("time, s")
