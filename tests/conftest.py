@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import dissectors.kernel
 
 DATA = Path(__file__).parent / "data"
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
@@ -27,6 +31,18 @@ def corpus() -> Path:
     if not CORPUS.is_dir():
         pytest.skip("the collection of recordings (../shared/corpus) is not here")
     return CORPUS
+
+
+@pytest.fixture(scope="session")
+def built_kernel() -> Path:
+    """Where the compiled kernel lies. It must be there where tests are run for everybody; a user may lack it."""
+    found = PathFinder.find_spec("dissectors.kernel._kernel", list(dissectors.kernel.__path__))
+    if found is not None and found.origin is not None:
+        return Path(found.origin)
+    missing = "the kernel is not built: install a C compiler and Python's headers, and xptrace again"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 class Run:

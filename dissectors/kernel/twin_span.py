@@ -10,9 +10,19 @@ from struct import Struct, pack_into, unpack, unpack_from
 from typing import Any, Final
 
 from dissectors.kernel import PROCESSOR, TOLD
+from dissectors.xen.xentrace_block import (
+    CONTINUES,
+    CPU_CHANGE,
+    LOST,
+    OLD_READ,
+    OLD_WRITE,
+    PORT_READ,
+    PORT_WRITE,
+    RUNSTATE,
+    RUNSTATE_BITS,
+)
 
-_LOST, _CPU_CHANGE, _RUNSTATE, _RUNSTATE_BITS, _CONTINUES = 0x1F001, 0x1F003, 0x21001, 0xFFFF00F, 0x21002
-_ACCESSES, _OLD = (0x82016, 0x82216), (0x82006, 0x82007)
+_ACCESSES, _OLD = (PORT_READ, PORT_WRITE), (OLD_READ, OLD_WRITE)
 _TOLD: Final = Struct(TOLD)
 _CLASSES: Final = 1 << 13
 
@@ -32,7 +42,7 @@ def span(
     while at < len(words):
         kind, event, extra, time = words[at] >> 12 & 0xFFFF, words[at] & 0xFFFFFFF, words[at] >> 28 & 7, words[at] >> 31
         length = 1 + 2 * time + extra
-        if not classes[kind >> 3] >> (kind & 7) & 1 or at + length > len(words) or event == _CPU_CHANGE:
+        if not classes[kind >> 3] >> (kind & 7) & 1 or at + length > len(words) or event == CPU_CHANGE:
             break
         payload = words[at + 1 + 2 * time : at + length]
         told = _is_told(event, payload, ranges)
@@ -40,11 +50,11 @@ def span(
             break
         if time:
             tsc, has_tsc, timed = words[at + 1] | words[at + 2] << 32, 1, min(timed, at)
-        if event == _LOST:
+        if event == LOST:
             has_running = int(scheduled and len(payload) > 1)
             running = (payload[1] & 0xFFFF) << 16 | payload[1] >> 16 if has_running else running
         elif _is_switch(event):
-            scheduled, has_running = 1, int(bool(payload) and (event == _CONTINUES or event & 0xF0 == 0))
+            scheduled, has_running = 1, int(bool(payload) and (event == CONTINUES or event & 0xF0 == 0))
             running = payload[0] if has_running else running
         if told:
             _TOLD.pack_into(out, count * _TOLD.size, at, records, tsc, running, has_tsc, has_running, scheduled, 0)
@@ -56,15 +66,15 @@ def span(
 
 
 def _is_switch(event: int) -> bool:
-    return event == _CONTINUES or (
-        event & _RUNSTATE_BITS == _RUNSTATE and (event & 0xF00 == 0 or event & 0x0F0 == 0)
+    return event == CONTINUES or (
+        event & RUNSTATE_BITS == RUNSTATE and (event & 0xF00 == 0 or event & 0x0F0 == 0)
     )
 
 
 def _is_told(event: int, payload: Sequence[int], ports: Sequence[range]) -> bool:
     """Whether it is a loss, or an access to one of the ports or to what can be none."""
     if event not in _ACCESSES and event not in _OLD:
-        return event == _LOST
+        return event == LOST
     if not payload:
         return True
     port = payload[event in _OLD and len(payload) > 2]

@@ -399,7 +399,7 @@ PyObject *kernel_walk(PyObject *module, PyObject *args)
     unsigned long long base, ports;
     if (!PyArg_ParseTuple(args, "y*nny*KKO", &data, &start, &stop, &forms, &base, &ports, &of))
         return NULL;
-    if (PyObject_GetBuffer(of, &out, PyBUF_WRITABLE) < 0) {
+    if (!get(of, &out, 1)) {
         PyBuffer_Release(&data);
         PyBuffer_Release(&forms);
         return NULL;

@@ -20,7 +20,7 @@ def view(source: str, clock: str | None, *sightings: tuple[str, int | None]) -> 
     told = View("win10", 1, source)
     for number, (name, time_ns) in enumerate(sightings):
         known = clock if time_ns is not None else None
-        told.sightings.append(Sighting((name,), time_ns, known, name, number, number + 1))
+        told.sightings.append(Sighting((name,), time_ns, known, ("store", name, name), number, number + 1))
     return told
 
 

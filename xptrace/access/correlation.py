@@ -28,24 +28,26 @@ ROOM: Final = 128 << 20
 _SIGHTING: Final = 200
 """Bytes that a sighting takes, about."""
 _WORDS: Final = 500
-"""Bytes that it takes besides where it is like no other, without the characters of what is said, which it has twice."""
+"""Bytes that it takes besides where it is like no other, without what is told, whose texts may be there twice."""
 _SHORTEST_SPAN_NS: Final = 10**9
 """Matches closer together than this do not tell a drift."""
 
 Key = tuple[object, ...]
+Told = tuple[str, str, str] | tuple[str, int | None, int | None, str, str]
+"""Of an event: topic, subject, what is said; of an access: direction, address, size, meaning, certainty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One thing that a recording saw: what it is, so that another's sighting of it can be known again, when and where.
 
-    `said` is what it means in words, some of which may be a stranger's.
+    `told` is what it means, some of which may be a stranger's.
     """
 
     key: Key
     time_ns: int | None
     clock: str | None
-    said: str
+    told: Told
     offset: int
     line: int
     character: bool = False
@@ -152,8 +154,8 @@ class Views:
         self._views: dict[tuple[str, int, str], View] = {}
         self._size = 0
         self._keys: dict[Key, Key] = {}
-        self._words: dict[str, str] = {}
-        """Keys, and what is said: of each there is one, however often it is seen."""
+        self._words: dict[Told, Told] = {}
+        """Keys, and what is told: of each there is one, however often it is seen."""
         self.beyond = 0
         """Sightings that were not kept because there were so many of all recordings."""
 
@@ -186,13 +188,13 @@ class Views:
 
     def _sighting(self, key: Key, entry: Access | Event) -> Sighting:
         """What is kept of an entry."""
-        record, said = entry.records[0], _said(entry)
+        record, told = entry.records[0], _told(entry)
         self._size += _SIGHTING
-        if key not in self._keys or said not in self._words:
-            self._size += _WORDS + 2 * len(said)
-        key, said = self._keys.setdefault(key, key), self._words.setdefault(said, said)
+        if key not in self._keys or told not in self._words:
+            self._size += _WORDS + 2 * sum(len(part) for part in told if isinstance(part, str))
+        key, told = self._keys.setdefault(key, key), self._words.setdefault(told, told)
         character = isinstance(entry, Access) and entry.register in LOG_REGISTERS
-        return Sighting(key, entry.time_ns, entry.clock, said, record.offset, record.line, character)
+        return Sighting(key, entry.time_ns, entry.clock, told, record.offset, record.line, character)
 
     @property
     def limits(self) -> list[str]:
@@ -227,12 +229,10 @@ def _key(entry: Access | Event) -> Key | None:
     return None
 
 
-def _said(entry: Access | Event) -> str:
+def _told(entry: Access | Event) -> Told:
     if isinstance(entry, Event):
-        return f"{entry.topic} {entry.subject}: {entry.said}"
-    size = "?" if entry.size is None else str(entry.size)
-    doubt = "" if entry.certainty == "observed" else "  (inferred)"
-    return f"{entry.direction:<5} 0x{entry.address or 0:<5x} {size}  {entry.meaning}{doubt}"
+        return entry.topic, entry.subject, entry.said
+    return entry.direction, entry.address, entry.size, entry.meaning, entry.certainty
 
 
 def correlate(one: View, other: View) -> Correlation:

@@ -426,9 +426,8 @@ class SourceDecoder:
             yield from self._flush(vm)
         if many or (self._events and not any(stream.current for stream in self._streams.values())):
             yield from self._release()
-        if event in _PARTS and _plausible(record):
-            for done in self._stream(vm, record).feed(record):
-                yield from self._assembled(vm, done)
+        if event in _PARTS:
+            yield from self._part(vm, record)
         elif event == "xen_platform_log":
             vm.proven = True
             if not self._stream(vm, record).log(record):
@@ -448,20 +447,27 @@ class SourceDecoder:
                 self._started += 1
             yield from self._life(vm, record)
             self._note(vm, record)
-        elif _plausible(record):
-            for done in self._stream(vm, record).feed(record):
-                yield from self._assembled(vm, done)
         else:
-            reason = f"{event} tells of an access that no processor makes"
-            self._ledger.note(Damage(record.source, record.offset, record.length, record.line, reason))
+            yield from self._part(vm, record)
+
+    def _part(self, vm: Vm, record: Record) -> Iterator[Entry]:
+        """A part of an access, of which several records tell."""
+        if not _plausible(record):
+            self._impossible(record)
+            return
+        for done in self._stream(vm, record).feed(record):
+            yield from self._assembled(vm, done)
+
+    def _impossible(self, record: Record) -> None:
+        reason = f"{record.event} tells of an access that no processor makes"
+        self._ledger.note(Damage(record.source, record.offset, record.length, record.line, reason))
 
     def _told(self, vm: Vm, record: Record) -> Iterator[Entry]:
         """An access that one record tells whole."""
         address, size, value = (record.integer(name) for name in ("addr", "size", "val"))
         direction: Direction = "read" if record.integer("dir") == READ else "write"
         if not _plausible(record) or address is None:
-            self._ledger.note(Damage(record.source, record.offset, record.length, record.line,
-                                     f"{record.event} tells of an access that no processor makes"))
+            self._impossible(record)
             return
         yield from self._flush(vm)
         inferred = record.derived

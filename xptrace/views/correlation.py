@@ -7,7 +7,7 @@ from typing import Any
 
 from dissectors.clock import TSC
 from dissectors.xen.xentrace import ASSUMED_HZ
-from xptrace.access.correlation import Correlation, Line, Sighting, View
+from xptrace.access.correlation import Correlation, Line, Sighting, Told, View
 from xptrace.views import moment
 from xptrace.views.escape import paint, printable
 
@@ -40,9 +40,18 @@ def correlation_lines(
         if (mine is None or theirs is None) and told.character:
             characters += 1
         else:
-            yield f"  {_time(one, mine, theirs)}  {_apart(one, mine, theirs):<24}  {printable(told.said)}"
+            yield f"  {_time(one, mine, theirs)}  {_apart(one, mine, theirs):<24}  {_said(told.told)}"
     if characters:
         yield f"  not shown: {characters} log characters that only one of them holds"
+
+
+def _said(told: Told) -> str:
+    if len(told) == 3:
+        topic, subject, state = told
+        return f"{topic} {printable(subject)}: {printable(state)}"
+    direction, address, size, meaning, certainty = told
+    doubt = "" if certainty == "observed" else "  (inferred)"
+    return f"{direction:<5} 0x{address or 0:<5x} {'?' if size is None else size}  {printable(meaning)}{doubt}"
 
 
 def _relation(one: Correlation) -> str:
@@ -120,7 +129,7 @@ def sighting_rows(one: Correlation) -> Iterator[dict[str, Any]]:
         yield {
             "vm": one.one.vm, "boot": one.one.boot, "time_ns": _on_one_clock(one, mine, theirs),
             "clock": one.one.clock, "residual_ns": _residual(one.line, mine, theirs) if mine and theirs else None,
-            "said": printable(told.said), "one": _place(one.one, mine), "other": _place(one.other, theirs),
+            "said": _said(told.told), "one": _place(one.one, mine), "other": _place(one.other, theirs),
         }
 
 

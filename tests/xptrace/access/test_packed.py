@@ -6,6 +6,7 @@ import gzip
 import struct
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dissectors.kernel import Kernel, chosen_kernel
 from xptrace.access import entries
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Row
@@ -85,13 +85,9 @@ def check(path: Path, trace_events: Sequence[str] = ()) -> int:
 @pytest.fixture(params=["compiled", "twin"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel in both forms."""
-    found: Kernel | None = chosen_kernel()
-    if request.param == "twin":
-        from dissectors.kernel import twin
-
-        found = twin
-    if found is None:
-        pytest.skip("the kernel is not built")
+    if request.param == "compiled":
+        request.getfixturevalue("built_kernel")
+    found = import_module("dissectors.kernel." + ("twin" if request.param == "twin" else "_kernel"))
     monkeypatch.setattr(entries, "chosen_kernel", lambda: found)
 
 
