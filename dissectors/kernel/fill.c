@@ -2,50 +2,52 @@
 
 #include "record.h"
 
-#define WHOLE UINT64_MAX
 #define MOST_COLUMNS 64
 
 /* The absolute value; that of the least number is one more than the greatest. */
 static uint64_t size_of(int64_t value) { return value < 0 ? 0 - (uint64_t)value : (uint64_t)value; }
 
+/* How many digits: a bit is some 1233 / 4096 of one. */
+static size_t digits_of(uint64_t value)
+{
+    static const uint64_t powers[] = {0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
+                                      10000000000, 100000000000, 1000000000000, 10000000000000, 100000000000000,
+                                      1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000,
+                                      10000000000000000000u};
+    size_t least = (size_t)((64 - __builtin_clzll(value | 1)) * 1233) >> 12;
+    return least + (value >= powers[least]);
+}
+
 /* How many bytes a number takes. */
 static size_t width(int64_t value)
 {
-    size_t count = 1 + (value < 0);
-    for (uint64_t left = size_of(value); left >= 10; left /= 10)
-        count++;
-    return count;
+    return digits_of(size_of(value)) + (value < 0);
 }
 
 static size_t written(uint8_t *out, int64_t value)
 {
-    uint8_t reversed[20];
-    size_t count = 0, length = 0;
+    size_t length = width(value), at = length;
     uint64_t left = size_of(value);
-    if (value < 0)
-        out[length++] = '-';
     do {
-        reversed[count++] = (uint8_t)('0' + left % 10);
+        out[--at] = (uint8_t)('0' + left % 10);
         left /= 10;
     } while (left);
-    while (count)
-        out[length++] = reversed[--count];
+    if (value < 0)
+        out[0] = '-';
     return length;
 }
 
-/* `pieces` are offsets into `text`: of each template `columns` + 2, where its pieces begin and the last one ends. One
- * without numbers has a first piece, and WHOLE behind its end. */
+/* `pieces` are offsets into `text`: of each template `columns` + 2, where its pieces begin and the last one ends. */
 static void fill(uint8_t *out, const uint8_t *text, const uint64_t *pieces, const uint32_t *which, size_t rows,
                  const int64_t *numbers, size_t columns)
 {
     for (size_t row = 0; row < rows; row++) {
         const uint64_t *piece = pieces + (size_t)which[row] * (columns + 2);
-        size_t between = columns && piece[2] == WHOLE ? 0 : columns;
-        for (size_t column = 0; column <= between; column++) {
+        for (size_t column = 0; column <= columns; column++) {
             size_t size = (size_t)(piece[column + 1] - piece[column]);
             memcpy(out, text + piece[column], size);
             out += size;
-            if (column < between)
+            if (column < columns)
                 out += written(out, numbers[row * columns + column]);
         }
     }
@@ -71,8 +73,7 @@ static size_t length_of_text(const Filling *f)
         return SIZE_MAX;
     for (size_t i = 0; i < f->templates; i++) {
         const uint64_t *own = f->pieces + i * wide;
-        size_t ends = f->columns && own[2] == WHOLE ? 2 : wide;
-        for (size_t j = 0; j < ends; j++)
+        for (size_t j = 0; j < wide; j++)
             if (own[j] > f->size || (j && own[j] < own[j - 1]))
                 return SIZE_MAX;
     }
@@ -80,9 +81,8 @@ static size_t length_of_text(const Filling *f)
         if (f->which[row] >= f->templates)
             return SIZE_MAX;
         const uint64_t *own = f->pieces + f->which[row] * wide;
-        int whole = f->columns && own[2] == WHOLE;
-        total += (size_t)(own[whole ? 1 : wide - 1] - own[0]);
-        for (size_t column = 0; !whole && column < f->columns; column++)
+        total += (size_t)(own[wide - 1] - own[0]);
+        for (size_t column = 0; column < f->columns; column++)
             total += width(f->numbers[row * f->columns + column]);
         if (total > PY_SSIZE_T_MAX / 2)
             return SIZE_MAX;

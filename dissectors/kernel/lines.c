@@ -2,6 +2,8 @@
 
 #include "record.h"
 
+#include <stddef.h>
+
 #define MOST_LINE 65535
 #define MOST_FORMS 64
 #define LENGTHS 64
@@ -284,11 +286,19 @@ static const uint8_t *iso(const uint8_t *at, const uint8_t *end, Record *record)
     return at + 2;
 }
 
-/* 213@1795406729.213774: as QEMU's log back end prints it. Returns the end or NULL. */
-static const uint8_t *pid_at_time(const uint8_t *at, const uint8_t *end, Record *record)
+/* What stands in front of the microseconds: lines of one second have the same. */
+typedef struct {
+    const uint8_t *at;
+    size_t length; /* 0: there was none */
+    int32_t thread;
+    int64_t seconds;
+} Second;
+
+/* 213@1795406729. as QEMU's log back end prints it. Returns the end or NULL. */
+static const uint8_t *pid_at_second(const uint8_t *at, const uint8_t *end, Second *second)
 {
-    uint64_t thread, seconds, micro;
-    const uint8_t *begun = at;
+    uint64_t thread, seconds;
+    const uint8_t *begun = at, *first = at;
     at = digits(at, end, &thread);
     if (at == NULL || at - begun > 10 || thread > INT32_MAX || at == end || *at != '@')
         return NULL;
@@ -296,14 +306,29 @@ static const uint8_t *pid_at_time(const uint8_t *at, const uint8_t *end, Record 
     at = digits(at, end, &seconds);
     if (at == NULL || at - begun > 11 || seconds >= 9223372036 || at == end || *at != '.')
         return NULL;
-    begun = ++at;
-    at = digits(at, end, &micro);
-    if (at == NULL || at - begun != 6 || at == end || *at != ':')
+    at++;
+    *second = (Second){first, (size_t)(at - first), (int32_t)thread, (int64_t)seconds};
+    return at;
+}
+
+/* 213@1795406729.213774: and what is read of it. Returns the end or NULL. */
+static const uint8_t *pid_at_time(const uint8_t *at, const uint8_t *end, Second *second, Record *record)
+{
+    uint64_t micro;
+    if (second->length && end - at > (ptrdiff_t)second->length && same(second->at, at, second->length))
+        at += second->length;
+    else if ((at = pid_at_second(at, end, second)) == NULL)
         return NULL;
-    record->thread = (int32_t)thread;
-    record->time_ns = (int64_t)seconds * BILLION + (int64_t)micro * 1000;
+    if (end - at < 8 || at[6] != ':') /* an event of one letter would be none of ours */
+        return NULL;
+    uint64_t all = (word(at) << 16 | ('0' << 8 | '0')) ^ '0' * EACH;
+    if ((all | (all + 6 * EACH)) & 0xF0 * EACH)
+        return NULL;
+    micro = together(all, 10);
+    record->thread = second->thread;
+    record->time_ns = second->seconds * BILLION + (int64_t)micro * 1000;
     record->clock = CLOCK_WALL;
-    return at + 1;
+    return at + 7;
 }
 
 /* The first blank, or the end. */
@@ -329,18 +354,43 @@ static void forget(Record *record)
     record->size = record->direction = record->type = record->pointer = 0;
 }
 
-/* One line without its newline. */
-static int line(const Programs *programs, const uint8_t *data, const uint8_t *at, const uint8_t *end, Record *record)
+/* -- what has been read lately: most of a recording says the same again at another time */
+
+#define KNOWN 4096 /* a power of two */
+
+typedef struct {
+    Second second;
+    struct {
+        uint32_t at, length; /* of the text behind the time; no length is a free place */
+        int dated;
+    } keys[KNOWN];
+    Record records[KNOWN];
+} Known;
+
+/* Any number that tells texts apart: words side by side, the last one up to the end. */
+static inline uint64_t hashed(const uint8_t *at, size_t count)
 {
-    int dated = 0;
-    if (at == end)
-        return 0;
-    if ((uint8_t)(*at - '0') < 10) {
-        dated = end - at > 4 && at[4] == '-';
-        at = dated ? iso(at, end, record) : pid_at_time(at, end, record);
-        if (at == NULL)
-            return 0;
+    const uint64_t odd = 0x9E3779B97F4A7C15u;
+    uint64_t first = count, second = 0;
+    const uint8_t *end = at + count;
+    for (; end - at >= 16; at += 16) {
+        first = (first ^ word(at)) * odd;
+        second = (second ^ word(at + 8)) * odd;
+        first ^= first >> 32;
+        second ^= second >> 32;
     }
+    if (count >= 16) {
+        first = (first ^ word(end - 16)) * odd;
+        second = (second ^ word(end - 8)) * odd;
+    }
+    first = (first ^ second >> 17) * odd;
+    return first >> 32;
+}
+
+/* An event and its arguments: all of a line behind its time. */
+static int event(const Programs *programs, const uint8_t *data, const uint8_t *at, const uint8_t *end, int dated,
+                 Record *record)
+{
     const uint8_t *name = at;
     at = blank(at, end);
     if (at == end || at - name >= LENGTHS)
@@ -366,11 +416,51 @@ static int line(const Programs *programs, const uint8_t *data, const uint8_t *at
     return 0;
 }
 
+/* One line without its newline. */
+static int line(const Programs *programs, Known *known, const uint8_t *data, const uint8_t *at, const uint8_t *end,
+                Record *record)
+{
+    int dated = 0;
+    if (at == end)
+        return 0;
+    if ((uint8_t)(*at - '0') < 10) {
+        dated = end - at > 4 && at[4] == '-';
+        at = dated ? iso(at, end, record) : pid_at_time(at, end, &known->second, record);
+        if (at == NULL)
+            return 0;
+    }
+    size_t length = (size_t)(end - at), place = hashed(at, length) & (KNOWN - 1);
+    Record *like = &known->records[place];
+    if (length && known->keys[place].length == length && known->keys[place].dated == dated &&
+        memcmp(data + known->keys[place].at, at, length) == 0) {
+        Record again = *like;
+        again.start = record->start;
+        again.length = record->length;
+        again.time_ns = record->time_ns;
+        again.thread = record->thread;
+        again.clock = record->clock;
+        if (again.has & HAS_TEXT)
+            again.text += (uint32_t)(at - data) - known->keys[place].at;
+        *record = again;
+        return 1;
+    }
+    if (!event(programs, data, at, end, dated, record))
+        return 0;
+    *like = *record;
+    known->keys[place].at = (uint32_t)(at - data);
+    known->keys[place].length = (uint32_t)length;
+    known->keys[place].dated = dated;
+    return 1;
+}
+
 /* Up to the first line that is not plain: of another form, or of an access that begins beyond these ports. */
 static Py_ssize_t read_lines(const Programs *programs, const uint8_t *data, size_t at, size_t stop, uint64_t base,
                              uint64_t ports, Record *out, size_t most)
 {
     size_t count = 0;
+    Known known;
+    known.second.length = 0;
+    memset(known.keys, 0, sizeof known.keys);
     while (count < most && at < stop) {
         const uint8_t *newline = memchr(data + at, '\n', stop - at);
         if (newline == NULL || newline - (data + at) > MOST_LINE)
@@ -379,7 +469,7 @@ static Py_ssize_t read_lines(const Programs *programs, const uint8_t *data, size
         *record = (Record){.time_ns = -1, .thread = -1, .vcpu = -1};
         record->start = (uint32_t)at;
         record->length = (uint32_t)(newline - (data + at) + 1);
-        if (!line(programs, data, data + at, newline, record))
+        if (!line(programs, &known, data, data + at, newline, record))
             break;
         if (record->has & HAS_ADDRESS ? record->address - base >= ports : !(record->has & HAS_TEXT))
             break;

@@ -55,7 +55,6 @@ _MOST_WINDOW: Final = (1 << 31) - 1
 _MOST_FORMS: Final = 64
 _LONGEST_NAME: Final = 63
 _MOST_COLUMNS: Final = 64
-_WHOLE: Final = (1 << 64) - 1
 _BILLION: Final = 10**9
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
@@ -416,8 +415,6 @@ def fill(text: bytes, pieces: Any, which: Any, numbers: Any, columns: int) -> by
     chosen = _rows(which, (("number", "<u4"),))["number"].tolist()
     values = _rows(numbers, (("number", "<i8"),))["number"].tolist()
     templates = [places[at : at + wide] for at in range(0, len(places) - wide + 1, wide)]
-    if columns:
-        templates = [own[:2] if own[2] == _WHOLE else own for own in templates]
     if any(own != sorted(own) or own[-1] > len(text) for own in templates):
         raise ValueError("a template is no part of the text")
     if len(values) != len(chosen) * columns or any(number >= len(templates) for number in chosen):

@@ -105,6 +105,14 @@ class TestABudgetOfModules:
         assert not heavy
         assert len(more) <= 180, sorted(more)
 
+    def test_what_is_written_as_parquet_never_loads_pandas(self, log: Path, tmp_path: Path) -> None:
+        large = tmp_path / "large.log"
+        write(large, megabytes=2, kind="dense")
+        for one in (log, large):  # row by row, and in blocks
+            more = loaded("decode", "-T", "parquet", one, "-o", tmp_path / "written")
+            assert "pyarrow.parquet" in more
+            assert "pandas" not in more
+
     def test_decoding_a_small_simpletrace(self, bare: frozenset[str], simpletrace: Path) -> None:
         heavy, more = beyond(["decode", "-T", "jsonl", simpletrace], bare)
         assert not heavy

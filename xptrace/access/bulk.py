@@ -28,7 +28,7 @@ from dissectors.platform.registers import PORTS, Direction
 from xptrace.access.assembled import Assembled
 from xptrace.access.coalesce import STAGES, Stream
 from xptrace.access.messages import Assembler, Line
-from xptrace.access.rows import Access, Message
+from xptrace.access.rows import Access, Message, Row
 from xptrace.access.stretch import Block, Stretch
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 REGION: Final = b"xen-fixed"
 """The memory region of the fixed ports."""
 MOST_SHAPES: Final = 1 << 13
-"""Kinds of accesses that are kept in mind."""
+"""Kinds of accesses that are kept in mind, and lines of the guest's."""
+_MOST_CHARACTERS: Final = 1 << 22
+"""Of these lines."""
 _SIZES: Final = (1, 2, 4)
 _NEWLINE: Final = 0x0A
 _DIRECTIONS: Final[dict[int, Direction]] = {READ: "read", WRITE: "write"}
@@ -89,10 +91,19 @@ class Bulk:
         self._kernel, self._making = kernel, making
         self._shapes = np.zeros(MOST_SHAPES, dtype(SHAPE))
         self._table = np.zeros(2 * MOST_SHAPES, dtype="<u4")
-        self._known = 0
-        self._templates: list[Access] = []
+        self._template = np.zeros(MOST_SHAPES, dtype="<u4")
         self._said = np.full(MOST_SHAPES, -1, dtype="<i2")
         self._events: dict[Sequence[str], bytes] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._known = self._learnt = 0
+        """Shapes, and those of which the template is made."""
+        self._templates: list[Row] = []
+        self._messages: dict[bytes, int] = {}
+        """The templates of whole lines, by their text."""
+        self._characters = 0
+        self._table.fill(0)
 
     def blocks(self, stretch: Stretch, assembler: Assembler) -> Iterator[Block]:
         """What becomes of the stretch, whose first record begins an access; `taken` is then as many as it took."""
@@ -101,6 +112,8 @@ class Bulk:
         events = self._events.get(stretch.events) or self._events.setdefault(stretch.events, told(stretch.events))
         out = np.empty(len(stretch.records), dtype(ACCESS))
         while stretch.taken < len(stretch.records):
+            if len(self._messages) > MOST_SHAPES or self._characters > _MOST_CHARACTERS:
+                self._forget()
             records = stretch.records[stretch.taken :]
             count, taken, self._known = self._kernel.gather(
                 stretch.data, records, events, _ALLOWED, PORTS.start, REGION, self._shapes, self._known, self._table,
@@ -114,50 +127,40 @@ class Bulk:
                 return
             self._forget()
 
-    def _forget(self) -> None:
-        self._known, self._templates = 0, []
-        self._table.fill(0)
-
     def _learn(self, stretch: Stretch) -> None:
         """Make the templates of the shapes that are new."""
         first = stretch.record(stretch.taken)
-        for number in range(len(self._templates), self._known):
+        for number in range(self._learnt, self._known):
             address, value, vcpu, direction, size, has_value, _ = self._shapes[number].item()
             access = self._making.access(Assembled(
                 _DIRECTIONS[direction], "pio", address, size, value if has_value else None, 0, [first],
                 vcpu=None if vcpu < 0 else vcpu,
             ))
-            self._templates.append(access)
+            self._template[number] = self._new(access)
             said = self._making.said(access)
             self._said[number] = said[0] if said else -1  # a plain access is one call, which takes one character
+        self._learnt = self._known
+
+    def _new(self, template: Row) -> int:
+        self._templates.append(template)
+        return len(self._templates) - 1
 
     def _block(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> Block:
         import numpy as np
 
-        base = stretch.taken
-        first = accesses["first"] + base
-        which = np.ascontiguousarray(accesses["shape"])
-        numbers = np.empty((len(accesses), 3), dtype="<i8")
-        numbers[:, 0] = stretch.records["time_ns"][first]
-        numbers[:, 1] = stretch.records["start"][first]
-        numbers[:, 1] += stretch.offset
-        numbers[:, 2] = first
-        numbers[:, 2] += stretch.line
-        messages: list[Message] = []
-        after: list[int] = []
-        for at, message in self._messages(stretch, accesses, assembler):
-            messages.append(message)
-            after.append(at + 1)
-        if messages:
-            told_numbers = [(m.time_ns or 0, m.records[-1].offset, m.records[-1].line) for m in messages]
-            which = np.insert(which, after, np.arange(self._known, self._known + len(messages), dtype="<u4"))
-            numbers = np.insert(numbers, after, np.array(told_numbers, dtype="<i8"), axis=0)
-        return Block(self._templates, messages, self._known, which, numbers)
+        first = accesses["first"] + stretch.taken
+        which = self._template[accesses["shape"]]
+        numbers = _numbers(stretch, first)
+        if lines := list(self._lines(stretch, accesses, assembler)):
+            after, templates, records = np.array(lines, dtype="<i8").T
+            which = np.insert(which, after + 1, templates)
+            numbers = np.insert(numbers, after + 1, _numbers(stretch, records), axis=0)
+        return Block(self._templates, which, numbers)
 
-    def _messages(
+    def _lines(
         self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler
-    ) -> Iterator[tuple[int, Message]]:
-        """(the access after which it is complete, message) of every line that the guest wrote to the log."""
+    ) -> Iterator[tuple[int, int, int]]:
+        """(access after which it is complete, template, record) of every line that the guest wrote to the log."""
         import numpy as np
 
         base = stretch.taken
@@ -167,34 +170,43 @@ class Bulk:
         emitted = accesses["said"]
         turns = np.flatnonzero((said == _NEWLINE) | (emitted != NOTHING))
         until = np.searchsorted(places, turns).tolist()
-        lines = emitted[turns]
-        records = stretch.several(base + lines[lines != NOTHING].astype("<i8"))
         ends = (said[turns] == _NEWLINE).tolist()
         done = 0
-        for turn, end, is_end, log in zip(
-            (*turns.tolist(), None), (*until, len(places)), (*ends, False), (*lines.tolist(), NOTHING), strict=True
-        ):
-            logs = [] if log == NOTHING else [next(records)]
-            if turn is not None and logs and is_end:
-                text = logs[0].text("s")
+        for turn, end, is_end, log in zip(turns.tolist(), until, ends, emitted[turns].tolist(), strict=True):
+            if log != NOTHING and is_end:
+                text = stretch.text(base + log)
                 if assembler.completes(characters[done:end], text):
                     done = end + 1
-                    yield turn, self._making.message(Line(text, complete=True, records=logs))
+                    yield turn, self._whole(stretch, base + log, text), base + log
                     continue
             if done < end:
                 yield from self._held(stretch, accesses, assembler, places[done:end], characters[done:end])
-            if turn is None:
-                return
             done = end
             if said[turn] >= 0:
                 assembler.character(int(said[turn]), stretch.record(base + int(accesses["last"][turn])))
                 done += 1
-            for line in assembler.take(logs):
-                yield turn, self._making.message(line)
+            for line in assembler.take([] if log == NOTHING else [stretch.record(base + log)]):
+                yield turn, *self._line(stretch, line)
+        if done < len(places):
+            yield from self._held(stretch, accesses, assembler, places[done:], characters[done:])
+
+    def _whole(self, stretch: Stretch, record: int, text: bytes) -> int:
+        """The template of a line just as the device tells it."""
+        number = self._messages.get(text)
+        if number is None:
+            line = Line(text, complete=True, records=[stretch.record(record)])
+            number = self._messages[text] = self._new(self._making.message(line))
+            self._characters += len(text)
+        return number
+
+    def _line(self, stretch: Stretch, line: Line) -> tuple[int, int]:
+        """The template of any other line, and its last record."""
+        self._characters += len(line.text)
+        return self._new(self._making.message(line)), line.records[-1].line - stretch.line
 
     def _held(
         self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler, places: NDArray[Any], text: bytes
-    ) -> Iterator[tuple[int, Message]]:
+    ) -> Iterator[tuple[int, int, int]]:
         """Characters that end no line, unless the device's buffer is full."""
         base = stretch.taken
         if assembler.room(len(text)):
@@ -203,7 +215,20 @@ class Bulk:
         for place, character in zip(places.tolist(), text, strict=True):
             assembler.character(character, stretch.record(base + int(accesses["last"][place])))
             for line in assembler.take([]):
-                yield place, self._making.message(line)
+                yield place, *self._line(stretch, line)
+
+
+def _numbers(stretch: Stretch, records: NDArray[Any]) -> NDArray[Any]:
+    """What each row has of its own, as `Block.numbers`, of the records that tell it."""
+    import numpy as np
+
+    numbers = np.empty((len(records), 3), dtype="<i8")
+    numbers[:, 0] = stretch.records["time_ns"][records]
+    numbers[:, 1] = stretch.records["start"][records]
+    numbers[:, 1] += stretch.offset
+    numbers[:, 2] = records
+    numbers[:, 2] += stretch.line
+    return numbers
 
 
 def begins(stretch: Stretch, stream: Stream) -> bool:

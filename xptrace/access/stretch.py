@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dissectors.kernel import Kernel
-    from xptrace.access.rows import Access, Row
+    from xptrace.access.rows import Row
     from xptrace.intake.source import Window
 
     Numbers = NDArray[Any]
@@ -68,65 +68,64 @@ class Stretch:
 
     def record(self, index: int) -> Record:
         """One of them with its place, its time and its text, and without its numbers."""
-        (record,) = self.several([index])
-        return record
+        start, length, time_ns, _, _, _, _, _, text_length, thread, _, event, *_, clock, _ = self.records[index].item()
+        return Record(
+            self.source, self.offset + start, length, self.line + int(index), self.events[event],
+            {"s": self.text(index)} if text_length else {}, b"", None if time_ns < 0 else time_ns, self.clocks[clock],
+            None if thread < 0 else thread,
+        )
 
-    def several(self, indices: Sequence[int] | Numbers) -> Iterator[Record]:
-        """Some of them."""
-        for index, told in zip(indices, self.records[indices].tolist(), strict=True):
-            start, length, time_ns, _, _, _, _, text, text_length, thread, _, event, *_, clock, _ = told
-            values = {"s": self.data[text : text + text_length]} if text_length else {}
-            yield Record(
-                self.source, self.offset + start, length, self.line + int(index), self.events[event], values, b"",
-                None if time_ns < 0 else time_ns, self.clocks[clock], None if thread < 0 else thread,
-            )
+    def text(self, index: int) -> bytes:
+        """The text of one of them."""
+        record = self.records[index]
+        start = int(record["text"])
+        return self.data[start : start + int(record["text_length"])]
 
 
 @dataclass(slots=True)
 class Block:
-    """Rows in order: `which` numbers the templates of accesses, and from `base` on the rows that have none.
+    """Rows in order, each of them one of `templates` but for its time and its place; `which` numbers them.
 
     `numbers` has a line for each row: its time (nanoseconds; meaningless where the template has none), offset and line.
     """
 
-    accesses: Sequence[Access]
-    """The templates; the list goes on from block to block for as long as it is the same one."""
-    others: Sequence[Row]
-    """What is like no other row, as messages are."""
-    base: int
+    templates: Sequence[Row]
+    """The list goes on from block to block for as long as it is the same one; it may have grown since."""
     which: Numbers
     numbers: Numbers
 
-    def row(self, number: int) -> Row:
-        """The template, or the row that has none, of that number."""
-        return self.accesses[number] if number < self.base else self.others[number - self.base]
-
-    def followed_by(self, row: Row) -> Block:
-        """A block of one more row that goes on from this one."""
+    @staticmethod
+    def of(row: Row) -> Block:
+        """A block of one row, which is its own template."""
         import numpy as np
 
         told = row.row()
         numbers = np.array([[told["time_ns"] or 0, told["offset"], told["line"]]], dtype="<i8")
-        return Block(self.accesses, [row], self.base, np.array([self.base], dtype="<u4"), numbers)
+        return Block([row], np.zeros(1, dtype="<u4"), numbers)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The keys of each row, in order."""
         for number, (time_ns, offset, line) in zip(self.which.tolist(), self.numbers.tolist(), strict=True):
-            row = self.row(number).row()
+            row = self.templates[number].row()
             if row["time_ns"] is not None:
                 row["time_ns"] = time_ns
             row["offset"], row["line"] = offset, line
             yield row
 
+    def used(self) -> Numbers:
+        """The numbers of the templates that its rows have, each once, from the lowest."""
+        import numpy as np
+
+        used = np.zeros(len(self.templates), dtype=bool)
+        used[self.which] = True
+        return np.flatnonzero(used)
+
     def chosen(self, wanted: Callable[[Row], bool]) -> Block:
         """The rows whose templates are wanted."""
         import numpy as np
 
-        used = np.zeros(self.base + len(self.others), dtype=bool)
-        used[self.which] = True
-        for number in np.flatnonzero(used).tolist():
-            used[number] = wanted(self.row(number))
-        kept = used[self.which]
-        if kept.all():
-            return self
-        return replace(self, which=self.which[kept], numbers=self.numbers[kept])
+        chosen = np.zeros(len(self.templates), dtype=bool)
+        for number in self.used().tolist():
+            chosen[number] = wanted(self.templates[number])
+        kept = chosen[self.which]
+        return self if kept.all() else replace(self, which=self.which[kept], numbers=self.numbers[kept])

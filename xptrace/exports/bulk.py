@@ -5,7 +5,9 @@ A template is the line that the format's own writer makes of a row, cut where th
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from dissectors.kernel import Kernel, chosen_kernel
@@ -13,16 +15,16 @@ from xptrace.access.stretch import Block
 from xptrace.intake.ahead import ahead
 
 if TYPE_CHECKING:
-    from xptrace.access.rows import Access, Row
+    from xptrace.access.rows import Row
 
 Writer = Callable[[Mapping[str, Any]], str]
 
 _NUMBERS: Final = ("time_ns", "offset", "line")
 """What a row has of its own, in the order of `Block.numbers`."""
-_WHOLE: Final = (1 << 64) - 1
-"""Stands behind the end of a template that has no numbers."""
 _AT_ONCE: Final = 1 << 8
 _STAND_IN: Final = 10**18
+_STAND_INS: Final = tuple(range(_STAND_IN, _STAND_IN + len(_NUMBERS)))
+_STAND_IN_DIGITS: Final = len(str(_STAND_IN))
 
 
 def written(rows: Iterable[Row | Block], write: Writer) -> Iterator[bytes]:
@@ -32,8 +34,8 @@ def written(rows: Iterable[Row | Block], write: Writer) -> Iterator[bytes]:
         if not isinstance(part, Block):
             yield "".join(f"{write(row.row())}\n" for row in part).encode()
             continue
-        if many is None or many.accesses is not part.accesses:
-            many = _Many(part, write)
+        if many is None or many.templates is not part.templates:
+            many = _Many(part.templates, write)
         yield many.text(part)
 
 
@@ -56,66 +58,56 @@ def _parts(rows: Iterable[Row | Block]) -> Iterator[Sequence[Row] | Block]:
 
 
 class _Many:
-    """The templates of blocks that have the same kinds of accesses."""
+    """Templates as text."""
 
-    def __init__(self, block: Block, write: Writer) -> None:
-        self.accesses = block.accesses
+    def __init__(self, templates: Sequence[Row], write: Writer) -> None:
+        self.templates = templates
         self._write = write
         self._kernel: Kernel | None = chosen_kernel()
         self._columns: tuple[int, ...] | None = None
         """Which numbers stand in a line, in order."""
         self._text = bytearray()
-        self._pieces: list[int] = []
+        self._pieces = array("Q")
         self._known = 0
 
     def text(self, block: Block) -> bytes:
         """The lines of a block."""
         import numpy as np
 
-        for access in block.accesses[self._known : block.base]:
-            self._learn(access)
-        self._known = block.base
+        for row in islice(self.templates, self._known, None):
+            self._learn(row)
+            self._known += 1
         if self._kernel is None or not self._columns:
             return "".join(f"{self._write(row)}\n" for row in block.rows()).encode()
-        text, pieces = bytearray(self._text), list(self._pieces)
-        rest = [_WHOLE] * len(self._columns)
-        for other in block.others:
-            begin = len(text)
-            text += f"{self._write(other.row())}\n".encode()
-            pieces += (begin, len(text), *rest)
         numbers = np.ascontiguousarray(block.numbers[:, self._columns])
-        return self._kernel.fill(bytes(text), np.array(pieces, dtype="<u8"), block.which, numbers, len(self._columns))
+        return self._kernel.fill(bytes(self._text), self._pieces, block.which, numbers, len(self._columns))
 
-    def _learn(self, access: Access) -> None:
-        """Make the template of an access, unless there is one whose numbers stand in another order."""
-        row = access.row()
-        line = self._write({**row, **dict.fromkeys(_NUMBERS, 0)})
-        stand_ins: list[str] = []
-        candidate = _STAND_IN
-        while len(stand_ins) < len(_NUMBERS):
-            if str(candidate) not in line:
-                stand_ins.append(str(candidate))
-            candidate += 1
-        filled = {name: int(number) for name, number in zip(_NUMBERS, stand_ins, strict=True)}
-        if row["time_ns"] is None:
-            del filled["time_ns"]
-        line = self._write({**row, **filled}) + "\n"
-        places = sorted(
-            (at, column) for column, number in enumerate(stand_ins) for at in _occurrences(line, number)
-        )
+    def _learn(self, template: Row) -> None:
+        """Cut the line of a template, unless there is one whose numbers stand in another order."""
+        row = template.row()
+        line, places = self._line(row, _STAND_INS)
+        if tuple(column for _, column in places) != self._columns:  # or the row itself holds one of these numbers
+            bare = self._write({**row, **dict.fromkeys(_NUMBERS, 0)})
+            line, places = self._line(row, islice((one for one in count(_STAND_IN) if str(one) not in bare), 3))
         columns = tuple(column for _, column in places)
         if self._columns is None:
             self._columns = columns
         elif self._columns != columns:
             self._columns = ()
-        end = 0
-        self._pieces.append(len(self._text))
-        for at, column in places:
-            self._text += line[end:at].encode()
+        ends = [0, *(at + _STAND_IN_DIGITS for at, _ in places)]
+        for start, end in zip(ends, (*(at for at, _ in places), len(line)), strict=True):
             self._pieces.append(len(self._text))
-            end = at + len(stand_ins[column])
-        self._text += line[end:].encode()
+            self._text += line[start:end].encode()
         self._pieces.append(len(self._text))
+
+    def _line(self, row: Mapping[str, Any], stand_ins: Iterable[int]) -> tuple[str, list[tuple[int, int]]]:
+        """The line of a row with other numbers, and where each of them stands, with its column."""
+        filled = dict(zip(_NUMBERS, stand_ins, strict=True))
+        told = filled if row["time_ns"] is not None else {**filled, "time_ns": None}
+        line = self._write({**row, **told}) + "\n"
+        return line, sorted(
+            (at, column) for column, number in enumerate(filled.values()) for at in _occurrences(line, str(number))
+        )
 
 
 def _occurrences(line: str, number: str) -> Iterator[int]:

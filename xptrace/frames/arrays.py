@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -60,6 +61,17 @@ def numbers(values: NDArray[Any], wanted: pa.DataType, told: NDArray[Any] | None
     import pyarrow as pa
 
     return pa.Array.from_buffers(wanted, len(values), [_bits(told), pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def told(column: pa.Array) -> NDArray[np.bool_]:
+    """Which values of an array are there."""
+    import numpy as np
+
+    bits = column.buffers()[0]
+    if bits is None:
+        return np.full(len(column), column.null_count == 0)
+    flags = np.unpackbits(np.frombuffer(bits, dtype="u1"), bitorder="little")
+    return flags[column.offset : column.offset + len(column)].astype(bool)
 
 
 def _bits(told: NDArray[Any] | None) -> pa.Buffer | None:

@@ -25,7 +25,7 @@ from xptrace.access.rows import KEYS, Access, Event, Message
 from xptrace.access.stretch import Block
 from xptrace.errors import XptraceError
 from xptrace.frames.arrays import array, dictionary
-from xptrace.frames.blocks import batch_of, joined
+from xptrace.frames.blocks import Templates, characters
 from xptrace.frames.schema import ACCESSES, EVENTS, FINDINGS, LEDGER, MESSAGES, SAYINGS, SOURCES, SUMMARY
 from xptrace.views.escape import printable
 
@@ -280,13 +280,18 @@ class Buffer:
         self._texts = tuple(at for at, (dtype, _) in enumerate(declaration(name).values()) if dtype == "string")
         self._rows: list[tuple[Any, ...]] = []
         self._blocks: list[Block] = []
+        self._templates: Templates | None = None
         self._parts: list[pa.RecordBatch] = []
         self._held = self._characters = 0
         self._begun = False
 
     def take_row(self, row: Row) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Add a row between blocks; what is full comes out."""
-        return self.take_block(self._blocks[-1].followed_by(row), _any) if self._blocks else self.take(row.row())
+        if not self._blocks:
+            yield from self.take(row.row())
+            return
+        self._characters += characters(row)
+        yield from self._add(Block.of(row))
 
     def take(self, row: Mapping[str, Any]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Add a row; what is full comes out."""
@@ -304,12 +309,17 @@ class Buffer:
         """Add those rows of a block that are wanted; what is full comes out."""
         if self._rows:
             self._parts.append(self._part())
-        if self._blocks and self._blocks[-1].accesses is not block.accesses:
-            self._parts.append(self._whole())
+        if self._templates is None or self._templates.rows is not block.templates:
+            if self._blocks:
+                self._parts.append(self._whole())
+            self._templates = Templates(block.templates, self._of_rows)
         chosen = block if wanted is _any else block.chosen(wanted)
-        self._blocks.append(chosen)
-        self._held += len(chosen.which)
-        self._characters += sum(len(row.text) for row in chosen.others if isinstance(row, Message))
+        self._characters += self._templates.characters(chosen)
+        yield from self._add(chosen)
+
+    def _add(self, block: Block) -> Iterator[tuple[str, pa.RecordBatch]]:
+        self._blocks.append(block)
+        self._held += len(block.which)
         if self._held >= self._most_rows or self._characters >= self._most_characters:
             yield self._batch()
 
@@ -330,8 +340,12 @@ class Buffer:
 
     def _whole(self) -> pa.RecordBatch:
         """The blocks as Arrow, one batch of all."""
-        block, self._blocks = joined(self._blocks), []
-        return batch_of(block, lambda rows: self._arrays([tuple(map(row.get, self._columns)) for row in rows]))
+        blocks, self._blocks = self._blocks, []
+        templates = self._templates or Templates((), self._of_rows)
+        return templates.batch(blocks)
+
+    def _of_rows(self, rows: Sequence[Row]) -> pa.RecordBatch:
+        return self._arrays([tuple(map(row.row().get, self._columns)) for row in rows])
 
     def _part(self) -> pa.RecordBatch:
         """The rows that are Python's objects as Arrow."""

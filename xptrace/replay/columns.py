@@ -43,15 +43,13 @@ class Interned:
 
     def add_block(self, block: Block) -> None:
         """Take the accesses of a block."""
-        known = np.zeros((block.base + len(block.others), 3), np.int64)
+        known = np.zeros((len(block.templates), 3), np.int64)
         is_access = np.zeros(len(known), np.bool_)
-        is_access[block.which] = True
-        for number in np.flatnonzero(is_access).tolist():
-            row = block.row(number)
+        for number in block.used().tolist():
+            row = block.templates[number]
             if isinstance(row, Access):
                 known[number] = (*self._known(row), row.boot)
-            else:
-                is_access[number] = False
+                is_access[number] = True
         which = block.which[is_access[block.which]]
         for column, part in enumerate((self.symbols, self.vms, self.boots)):
             part.frombytes(known[which, column].tobytes())

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from dissectors.kernel import Kernel, twin
 
-WHOLE: Final = (1 << 64) - 1
-NUMBERS: Final = st.integers(-(1 << 63), (1 << 63) - 1) | st.sampled_from(
-    [0, -1, 9, 10, 99, 100, -(1 << 63), (1 << 63) - 1, 10**18, 10**18 - 1, -(10**18)])
+POWERS: Final = [sign * 10**power - less for sign in (1, -1) for power in range(19) for less in (0, 1)]
+NUMBERS: Final = st.integers(-(1 << 63), (1 << 63) - 1) | st.sampled_from([0, -(1 << 63), (1 << 63) - 1, *POWERS])
 
 
 def write(
@@ -29,27 +28,22 @@ def test_any_pieces_and_numbers_are_written_alike(
     kernel: Kernel, data: st.DataObject, text: bytes, columns: int
 ) -> None:
     templates, expected = data.draw(st.integers(1, 4)), b""
-    pieces: list[list[int]] = []
-    for _ in range(templates):
-        own = sorted(data.draw(st.lists(st.integers(0, len(text)), min_size=columns + 2, max_size=columns + 2)))
-        if columns and data.draw(st.booleans()):
-            own[2:] = [WHOLE] * columns
-        pieces.append(own)
+    places = st.lists(st.integers(0, len(text)), min_size=columns + 2, max_size=columns + 2).map(sorted)
+    pieces = [data.draw(places) for _ in range(templates)]
     which = data.draw(st.lists(st.integers(0, templates - 1), max_size=8))
     numbers = [data.draw(NUMBERS) for _ in range(len(which) * columns)]
     for row, number in enumerate(which):
         begin, end, *others = pieces[number]
         expected += text[begin:end]
         for column, after in enumerate(others):
-            if after != WHOLE:
-                expected += b"%d" % numbers[row * columns + column] + text[end:after]
-                end = after
+            expected += b"%d" % numbers[row * columns + column] + text[end:after]
+            end = after
     for one in (kernel, twin):
         assert write(one, text, [place for own in pieces for place in own], which, numbers, columns) == expected
 
 
 @given(
-    st.binary(max_size=10), st.lists(st.sampled_from([*range(11), WHOLE, WHOLE - 1, 1 << 63]), max_size=12),
+    st.binary(max_size=10), st.lists(st.sampled_from([*range(11), (1 << 64) - 1, 1 << 63]), max_size=12),
     st.lists(st.sampled_from([0, 1, 2, (1 << 32) - 1]), max_size=4), st.lists(NUMBERS, max_size=8), st.integers(-1, 65),
 )
 @settings(max_examples=300, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xptrace.frames.arrays import array, dictionary, numbers
+from xptrace.frames.arrays import array, dictionary, numbers, told
 
 KINDS = {
     "signed": (pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1)),
@@ -26,10 +26,13 @@ KINDS = {
 @given(st.data())
 def test_python_s_values(kind: str, data: st.DataObject) -> None:
     wanted, values = KINDS[kind]
-    told: list[Any] = data.draw(st.lists(st.none() | values, max_size=40))
-    made = array(told, wanted)
+    drawn: list[Any] = data.draw(st.lists(st.none() | values, max_size=40))
+    made = array(drawn, wanted)
     made.validate(full=True)
-    assert made.equals(pa.array(told, wanted))
+    assert made.equals(pa.array(drawn, wanted))
+    first = data.draw(st.integers(0, len(drawn)))
+    for part in (made, made[first:], pa.array(drawn, wanted)[first:]):
+        assert told(part).tolist() == [value is not None for value in part.to_pylist()]
 
 
 @settings(deadline=None)
@@ -43,11 +46,11 @@ def test_texts_that_repeat(values: list[str | None]) -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-(1 << 63), (1 << 63) - 1), st.booleans()), max_size=40))
 def test_numpy_s_numbers(pairs: list[tuple[int, bool]]) -> None:
-    values, told = np.array([one for one, _ in pairs], "<i8"), np.array([known for _, known in pairs], bool)
+    values, known = np.array([one for one, _ in pairs], "<i8"), np.array([known for _, known in pairs], bool)
     for wanted in (pa.int64(), pa.timestamp("ns", "UTC")):
-        made = numbers(values, wanted, told)
+        made = numbers(values, wanted, known)
         made.validate(full=True)
-        assert made.equals(pa.array(values, pa.int64(), mask=~told).view(wanted))
+        assert made.equals(pa.array(values, pa.int64(), mask=~known).view(wanted))
 
 
 @pytest.mark.parametrize(("values", "wanted", "error"), [
