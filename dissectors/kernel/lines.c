@@ -361,10 +361,10 @@ static void forget(Record *record)
 typedef struct {
     Second second;
     struct {
-        uint32_t at, length; /* of the text behind the time; no length is a free place */
+        uint32_t at, length; /* of the text behind the time, where it came last; no length is a free place */
         int dated;
     } keys[KNOWN];
-    Record records[KNOWN];
+    Record records[KNOWN]; /* whose text is counted from there */
 } Known;
 
 /* Any number that tells texts apart: words side by side, the last one up to the end. */
@@ -440,13 +440,16 @@ static int line(const Programs *programs, Known *known, const uint8_t *data, con
         again.thread = record->thread;
         again.clock = record->clock;
         if (again.has & HAS_TEXT)
-            again.text += (uint32_t)(at - data) - known->keys[place].at;
+            again.text += (uint32_t)(at - data);
         *record = again;
+        known->keys[place].at = (uint32_t)(at - data);
         return 1;
     }
     if (!event(programs, data, at, end, dated, record))
         return 0;
     *like = *record;
+    if (like->has & HAS_TEXT)
+        like->text -= (uint32_t)(at - data);
     known->keys[place].at = (uint32_t)(at - data);
     known->keys[place].length = (uint32_t)length;
     known->keys[place].dated = dated;

@@ -173,14 +173,15 @@ def _may_be_head(value: int) -> bool:
 
 
 _HEADS: Final = (
-    re.compile(rb"(?m)^(?:\d{1,12}:)?[\] !] *\d{1,10}\.\d{9} [-x|.l ]+ d(?:\d{1,5}|\?)v"),
-    re.compile(rb"(?m)^(?:\d{1,12}:)?CPU\d{1,5} +\d{1,20} \(\+ *\d{1,20}\) +\S"),
+    (b" d", re.compile(rb"(?m)^(?:\d{1,12}:)?[\] !] *\d{1,10}\.\d{9} [-x|.l ]+ d(?:\d{1,5}|\?)v")),
+    (b"CPU", re.compile(rb"(?m)^(?:\d{1,12}:)?CPU\d{1,5} +\d{1,20} \(\+ *\d{1,20}\) +\S")),
 )
+"""How lines begin, each behind a text that is found quickly, and that every such line holds."""
 
 
 def sniff(head: bytes) -> int:
     """How sure it is that a source is such a text: any line of one of the tools begins so."""
-    return 80 if any(one.search(head) for one in _HEADS) else 0
+    return 80 if any(sign in head and one.search(head) for sign, one in _HEADS) else 0
 
 
 DISSECTOR = Dissector(

@@ -26,7 +26,8 @@ _NOISE = re.compile(r"(\.(gz|bz2|xz|zst|bin|log|txt|out|trace|pcapng|pcap|\d{1,3
 _NAMED = re.compile(r"^(?:qemu-dm|qemu-trace|guest)-(?P<name>.+?)(?:-dm)?$")
 _WITH_PID = re.compile(r"^(?P<stem>.*?)[-._]?(?P<pid>\d+)$")
 _THREAD = re.compile(rb"(?m)^(\d{1,10})@(\d{1,11})\.(\d{6}):")
-_SERVER = re.compile(rb"(?m)^(\d{1,10})@[\d.]+:xen_ioreq_server_create ")
+_CREATES = b":xen_ioreq_server_create "
+_SERVER = re.compile(rb"(?m)^(\d{1,10})@[\d.]+" + _CREATES)
 _OURS = re.compile(
     rb"(?m)^(\d{1,10})@[\d.]+:(?:\w+ .*?(?:port=0x1[0-9a-f] |xen-fixed')|cpu_(?:in|out) addr 0x1[0-9a-f][ (])"
 )
@@ -139,14 +140,16 @@ def _label(path: str) -> tuple[str, bool, str | None]:
 
 def _interleaved(head: bytes) -> bool:
     """Whether two device models write to this file in turns."""
-    servers = {int(m[1]) for m in _SERVER.finditer(head)}
+    servers = {int(m[1]) for m in _SERVER.finditer(head)} if _CREATES in head else set()
+    if len(servers) < 2:
+        return False
     order: list[int] = []
     for match in _OURS.finditer(head):
         thread = int(match[1])
         if not order or order[-1] != thread:
             order.append(thread)
-    ours = [thread for thread in order if not servers or thread in servers]
-    return len(servers) > 1 and len(ours) > len(set(ours))
+    ours = [thread for thread in order if thread in servers]
+    return len(ours) > len(set(ours))
 
 
 def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Origin:
@@ -156,7 +159,7 @@ def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Ori
     chosen = choose(head, forced)
     label, named, pid = _label(source.path)
     text = b"" if chosen[0][0].stream is not None and b"\0" in head else head  # a binary format has no lines
-    threads = frozenset(int(m[1]) for m in _THREAD.finditer(text))
+    threads = frozenset(map(int, {thread for thread, _, _ in _THREAD.findall(text)}))
     if pid is not None and int(pid) not in threads and chosen[0][0].stream is None:
         pid = None
     vantage = _vantage(chosen)
@@ -165,7 +168,7 @@ def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Ori
     if pid is not None:
         label = label.removesuffix(pid).rstrip("-._") or label
     stamp = _THREAD.search(text)
-    iso = _ISO.search(text)
+    iso = None if stamp else _ISO.search(text)
     first = stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b""
     return Origin(
         tuple(one for one, _ in chosen), {one.name: percent for one, percent in chosen}, vantage,

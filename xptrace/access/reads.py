@@ -15,7 +15,7 @@ from dissectors import Given, Held, Packed, Passed, Plain, Stream, Wanted, is_ou
 from dissectors.kernel import Batch, Kernel
 from dissectors.record import Damage, Loss, Record
 from xptrace.access.attribution import Reading
-from xptrace.access.stretch import Stretch, plain_lines
+from xptrace.access.stretch import PlainLines, Stretch
 from xptrace.intake.ahead import ahead
 from xptrace.intake.ledger import Account, Ledger
 from xptrace.intake.needles import Lines, Search, search, unknown
@@ -76,6 +76,7 @@ class Reads:
         only = self._readers[0][1] if len(self._readers) == 1 else None
         self._plain = only if many and kernel is not None and isinstance(only, Plain) else None
         self._kernel, self._many, self._wanted = kernel, many, wanted
+        self._plain_lines = None if self._plain is None or kernel is None else PlainLines(kernel)
         self._pace = _FEW
         self._cut: int | None = None
         """Where reading was stopped within a window: an offset in the source, at which a line begins."""
@@ -172,8 +173,8 @@ class Reads:
         """What can be done with a window by another thread: to read plain lines, where they were many, or to search."""
         if window.size < LARGE:
             return _Beforehand()
-        if self._plain is not None and self._kernel is not None and self._pace == _FEW:
-            return _Beforehand(plain_lines(self._kernel, window, 0, self._plain.programs), large=True)
+        if self._plain is not None and self._plain_lines is not None and self._pace == _FEW:
+            return _Beforehand(self._plain_lines.read(window, 0, self._plain.programs), large=True)
         if self._search is None:
             self._search = search(self._kernel, self._needles, window.data)
         lines = None if self._search is None else self._search.lines(window)
@@ -186,8 +187,8 @@ class Reads:
         at, first = 0, line
         while at < window.size:
             records = before.records if at == 0 else None
-            if records is None and plain.idle and self._kernel is not None:
-                records = plain_lines(self._kernel, window, at, plain.programs)
+            if records is None and plain.idle and self._plain_lines is not None:
+                records = self._plain_lines.read(window, at, plain.programs)
             count = 0 if records is None else len(records)
             if records is not None and count:
                 yield from self._stretches(Stretch(self._source.name, window.data, window.offset, line, records,
@@ -197,6 +198,8 @@ class Reads:
                 at = int(records["start"][-1]) + int(records["length"][-1])
                 line += count
                 self._neighbour = True
+            if records is not None and self._plain_lines is not None:
+                self._plain_lines.over(records)
             self._pace = _FEW if count >= _WORTH_WHILE else min(4 * self._pace, WINDOW)
             end = window.size
             if at + self._pace < end:

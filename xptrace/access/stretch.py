@@ -7,6 +7,7 @@ is made; a block says which row is of which template, and where it stands.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -24,21 +25,36 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[Any]
 
-_SHORTEST: Final = 24
-"""Bytes of a plain line at least: `cpu_in addr 0x10(w) value 0` has more."""
-_MOST_RECORDS: Final = 1 << 18
+_MOST_RECORDS: Final = 1 << 17
+"""More than a window has, unless lines have less than 32 bytes each."""
 
 
-def plain_lines(kernel: Kernel, window: Window, start: int, programs: bytes) -> Numbers:
-    """The plain records from a place in a window on, up to the first line that is none, or to the window's end.
+class PlainLines:
+    """Reads plain lines: those of a window to where those of an earlier one lay, which nobody looks at any more.
 
-    They are of the fixed ports, or of text: each of their lines holds a needle.
+    Fresh memory is cleared by the system, which takes as long as to read the lines.
     """
-    import numpy as np
 
-    most = min(window.size - start, _MOST_RECORDS * _SHORTEST)
-    out = np.empty(most // _SHORTEST + 1, dtype(RECORD))
-    return out[: kernel.read_lines(window.data, start, window.size, programs, PORTS.start, len(PORTS), out)]
+    def __init__(self, kernel: Kernel) -> None:
+        """Nothing is read yet."""
+        self._kernel = kernel
+        self._spare: deque[Numbers] = deque()
+
+    def read(self, window: Window, start: int, programs: bytes) -> Numbers:
+        """The plain records from a place in a window on, up to the first line that is none, or to the window's end.
+
+        They are of the fixed ports, or of text: each of their lines holds a needle.
+        """
+        import numpy as np
+
+        out = self._spare.popleft() if self._spare else np.empty(_MOST_RECORDS, dtype(RECORD))
+        count = self._kernel.read_lines(window.data, start, window.size, programs, PORTS.start, len(PORTS), out)
+        return out[:count]
+
+    def over(self, records: Numbers) -> None:
+        """These records are not looked at any more."""
+        if records.base is not None:
+            self._spare.append(records.base)
 
 
 @dataclass(slots=True)

@@ -72,6 +72,8 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
 
 _SWITCH_S: Final = 0.0005
 """How long a thread waits for the interpreter's lock: those that read and unpack need it often, and for a moment."""
+_NO_THREADS: Final = "OPENBLAS_NUM_THREADS", "1"
+"""numpy begins threads for linear algebra, of which there is none here: they take as long as to load the rest of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), "")
     arguments = parser(chosen).parse_args(argv)
     sys.setswitchinterval(_SWITCH_S)
+    os.environ.setdefault(*_NO_THREADS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped, not refused
             stream.reconfigure(errors="backslashreplace")

@@ -30,7 +30,7 @@ _STAND_IN_DIGITS: Final = len(str(_STAND_IN))
 def written(rows: Iterable[Row | Block], write: Writer) -> Iterator[bytes]:
     """The lines of rows and blocks, each with its newline, in order."""
     many: _Many | None = None
-    for part in ahead(_parts(rows)):
+    for part in ahead(parts(rows)):
         if not isinstance(part, Block):
             yield "".join(f"{write(row.row())}\n" for row in part).encode()
             continue
@@ -39,7 +39,7 @@ def written(rows: Iterable[Row | Block], write: Writer) -> Iterator[bytes]:
         yield many.text(part)
 
 
-def _parts(rows: Iterable[Row | Block]) -> Iterator[Sequence[Row] | Block]:
+def parts(rows: Iterable[Row | Block]) -> Iterator[Sequence[Row] | Block]:
     """Blocks, and between them the rows, several at a time."""
     single: list[Row] = []
     for row in rows:

@@ -12,21 +12,24 @@ checksum, so that a damaged file does not tell something else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
+from xptrace.access.stretch import Block
+from xptrace.exports.bulk import parts
 from xptrace.exports.export import Export
 from xptrace.frames.arrow import ROWS, batches, schema_of
-from xptrace.intake.ahead import ahead
+from xptrace.intake.ahead import Ahead
 
 if TYPE_CHECKING:
     from xptrace.access.rows import Row
-    from xptrace.access.stretch import Block
     from xptrace.case import Case
 
 
+_MOST_PARTS: Final = 16
+"""Blocks, each of a window's rows, that may lie ready."""
 _RISING: Final = frozenset({"time_ns", "time", "offset", "line"})
 """Columns in which no value comes twice, and most are little more than the one before."""
 
@@ -56,15 +59,16 @@ class _Forward:
 
 def write_tables(case: Case, names: Collection[str], files: Mapping[str, IO[bytes]]) -> None:
     """Write each of these tables to its file, in one reading of the recordings where that can be."""
-    from pyarrow.parquet import ParquetWriter
-
     with ExitStack() as stack:
+        ready = stack.enter_context(Ahead(batches(case, names), 2))
+        from pyarrow.parquet import ParquetWriter
+
         writers: dict[str, Any] = {
             name: stack.enter_context(ParquetWriter(
                 _Forward(files[name]), schema_of(name), compression="zstd", write_page_checksum=True, **_encoded(name),
             )) for name in names
         }  # fmt: skip
-        for name, batch in ahead(batches(case, names)):
+        for name, batch in ready:
             writers[name].write_batch(batch)
 
 
@@ -87,15 +91,20 @@ def write(case: Case, file: IO[bytes]) -> None:
 
 def write_rows(rows: Iterable[Row | Block], file: IO[bytes]) -> None:
     """Write accesses and messages that were chosen already: all that their table asks of a case is its blocks."""
-    write(cast("Case", _Chosen(rows)), file)
+    with Ahead(parts(rows), _MOST_PARTS) as ready:  # it reads, too, while what writes is loaded
+        write(cast("Case", _Chosen(ready)), file)
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    rows: Iterable[Row | Block]
+    parts: Iterable[Sequence[Row] | Block]
 
     def blocks(self) -> Iterator[Row | Block]:
-        return iter(self.rows)
+        for part in self.parts:
+            if isinstance(part, Block):
+                yield part
+            else:
+                yield from part
 
 
 EXPORT = Export("parquet", "every access and message, in columns, for pandas, polars and DuckDB", ".parquet", write)

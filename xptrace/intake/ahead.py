@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -29,41 +29,55 @@ class _Over:
     error: BaseException | None
 
 
-def ahead(items: Iterator[T], most: int = 2) -> Iterator[T]:
-    """The items, in order, of which so many may lie ready; an error on the way to one is raised in its place.
+class Ahead(Generic[T]):
+    """The items, in order, that a thread fetches from now on; it ends with the `with` block."""
 
-    The first two are fetched by the caller's own thread: of most sources there is but one.
-    """
-    yield from islice(items, 2)
-    ready: queue.Queue[_Ready[T] | _Over] = queue.Queue(most)
-    unwanted = threading.Event()
+    def __init__(self, items: Iterator[T], most: int) -> None:
+        """So many may lie ready."""
+        self._items = items
+        self._ready: queue.Queue[_Ready[T] | _Over] = queue.Queue(most)
+        self._unwanted = threading.Event()
+        self._thread = threading.Thread(target=self._fetch, name="xptrace-ahead", daemon=True)
 
-    def put(entry: _Ready[T] | _Over) -> None:
-        while not unwanted.is_set():
+    def __enter__(self) -> Self:
+        """It begins."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No more is wanted."""
+        self._unwanted.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[T]:
+        """Each item once; an error on the way to one is raised in its place."""
+        while isinstance(entry := self._ready.get(), _Ready):
+            yield entry.item
+        if entry.error is not None:
+            raise entry.error
+
+    def _fetch(self) -> None:
+        error: BaseException | None = None
+        try:
+            for item in self._items:
+                self._put(_Ready(item))
+                if self._unwanted.is_set():
+                    break
+        except BaseException as raised:  # noqa: BLE001 - it is raised again where it is waited for
+            error = raised
+        self._put(_Over(error))
+
+    def _put(self, entry: _Ready[T] | _Over) -> None:
+        while not self._unwanted.is_set():
             try:
-                ready.put(entry, timeout=_SLICE_S)
+                self._ready.put(entry, timeout=_SLICE_S)
             except queue.Full:
                 continue
             return
 
-    def fetch() -> None:
-        error: BaseException | None = None
-        try:
-            for item in items:
-                put(_Ready(item))
-                if unwanted.is_set():
-                    break
-        except BaseException as raised:  # noqa: BLE001 - it is raised again where it is waited for
-            error = raised
-        put(_Over(error))
 
-    thread = threading.Thread(target=fetch, name="xptrace-ahead", daemon=True)
-    thread.start()
-    try:
-        while isinstance(entry := ready.get(), _Ready):
-            yield entry.item
-        if entry.error is not None:
-            raise entry.error
-    finally:
-        unwanted.set()
-        thread.join()
+def ahead(items: Iterator[T], most: int = 2) -> Iterator[T]:
+    """The items, in order; the first two are fetched by the caller's own thread: of most sources there is but one."""
+    yield from islice(items, 2)
+    with Ahead(items, most) as rest:
+        yield from rest

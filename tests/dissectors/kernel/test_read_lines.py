@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from functools import cache
+from random import Random
 from typing import Final
 
 import numpy as np
@@ -199,6 +200,30 @@ def test_a_window_may_end_anywhere(kernel: Kernel) -> None:
     for stop in range(len(data[:2000])):
         for start in (0, stop // 2, stop):
             same(kernel, data, ours(), start, stop)
+
+
+def test_what_comes_again_at_another_time_is_read_again(kernel: Kernel) -> None:
+    """More lines that differ than are kept in mind, each several times, and times that are no part of them."""
+    lines = [b"cpu_out addr 0x12(b) value %d" % value for value in range(3000)]
+    lines += [b"xen_platform_log xen platform: step %d" % step for step in range(3000)]
+    random = Random(7)  # noqa: S311 - no secret
+    data = b"".join(
+        b"%d@%d.%06d:%s\n" % (random.choice((1, 213)), random.choice((5, 1795406729)), at % 10**6, random.choice(lines))
+        for at in range(20_000)
+    )
+    assert len(same(kernel, data, ours(), room=20_000)) == 20_000
+
+
+@pytest.mark.parametrize("again", [
+    b"213@1795406729.0002134:cpu_in", b"213@1795406729.00021:cpu_in", b"213@1795406729.00021x:cpu_in",
+    b"213@1795406729:cpu_in", b"213@1795406729.:cpu_in", b"213@179540672.000213:cpu_in", b"213@1795406729.000213:",
+    b"213@1795406729.000213:c", b"13@1795406729.000213:cpu_in", b"213@1795406729.000213 cpu_in",
+    b"2026-11-25T03:00:00Z cpu_in",
+])
+def test_a_time_that_is_like_the_one_before(kernel: Kernel, again: bytes) -> None:
+    first = b"213@1795406729.000213:cpu_in addr 0x10(w) value 18898\n"
+    for more in (b" addr 0x10(w) value 18898\n", b"\n"):
+        assert same(kernel, first + again + more + first, ours())[0]["time_ns"] == 1795406729_000213_000
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (0, 6), (4, 3), (0, -1), (6, 6)])
