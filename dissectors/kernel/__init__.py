@@ -127,6 +127,9 @@ class Kernel(Protocol):
         Raises ValueError where the table of shapes does not fit.
         """
 
+    def keep_memory(self) -> None:
+        """Say that memory that is let go of will be wanted again: for a program that reads window after window."""
+
     def fill(self, text: bytes, pieces: Any, which: Any, numbers: Any, columns: int) -> bytes:  # noqa: ANN401
         """Each row as text: the pieces of its template, and its numbers between them. Raises ValueError."""
 

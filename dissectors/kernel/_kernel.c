@@ -9,8 +9,23 @@
 #include "record.h"
 
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
-/* XPTRACE_KERNEL=plain does without AVX2. */
+/* Blocks of up to 32 MiB are asked of the system once, not again for every window: fresh memory has to be cleared, which
+ * takes as long as to read it. The GNU C library can be told so. */
+static PyObject *keep_memory(PyObject *module, PyObject *nothing)
+{
+    (void)module;
+    (void)nothing;
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#endif
+    Py_RETURN_NONE;
+}
+
 /* XPTRACE_KERNEL=plain does without AVX2. */
 static int begin(PyObject *module)
 {
@@ -26,6 +41,7 @@ static PyMethodDef METHODS[] = {
     {"read_lines", kernel_read_lines, METH_VARARGS, "read_lines(data, start, stop, programs, base, ports, out) -> records"},
     {"gather", kernel_gather, METH_VARARGS,
      "gather(data, records, events, allowed, base, region, shapes, known, table, out) -> (accesses, records, shapes)"},
+    {"keep_memory", keep_memory, METH_NOARGS, "keep_memory() -> None"},
     {"fill", kernel_fill, METH_VARARGS, "fill(text, pieces, which, numbers, columns) -> bytes"},
     {"span", kernel_span, METH_VARARGS,
      "span(data, start, stop, classes, ports, processor, out) -> (told, records, words, timed)"},

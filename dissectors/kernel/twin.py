@@ -47,7 +47,7 @@ from dissectors.kernel.twin_walk import pass_over, walk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ("AVX2", "fill", "gather", "pass_over", "read_lines", "search", "span", "walk")
+__all__ = ("AVX2", "fill", "gather", "keep_memory", "pass_over", "read_lines", "search", "span", "walk")
 
 AVX2: Final = 0
 _MOST_LINE: Final = 65_535
@@ -404,6 +404,10 @@ def _is_ours(data: bytes, record: Fields, region: bytes) -> bool:
 
 
 # -- rows as text
+
+
+def keep_memory() -> None:
+    """Nothing can be said of memory in Python."""
 
 
 def fill(text: bytes, pieces: Any, which: Any, numbers: Any, columns: int) -> bytes:  # noqa: ANN401

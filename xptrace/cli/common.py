@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final, cast
 
 from dissectors import broken
 from dissectors.clock import CLOCKS
+from dissectors.kernel import chosen_kernel
 from xptrace.access.decode import Decoder
 from xptrace.cli.progress import Progress, size_text
 from xptrace.errors import XptraceError
@@ -90,6 +91,8 @@ def decoder(
     arguments: argparse.Namespace, files: Sequence[str] | None = None, sources: Sequence[Source] | None = None
 ) -> Decoder:
     """A decoder of the FILE arguments, or of some of them, with the settings that the arguments give."""
+    if (kernel := chosen_kernel()) is not None:
+        kernel.keep_memory()
     made = Decoder(arguments.files if files is None else files, arguments.trace_events, dissector=arguments.source,
                    tsc_hz=arguments.tsc_hz, clock_offsets=dict(arguments.clock_offset), sources=sources)
     if getattr(arguments, "command", None) in PARTIAL:

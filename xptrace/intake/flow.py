@@ -72,6 +72,12 @@ class Flow:
         self._held -= len(piece)
         return piece
 
+    def skip(self, size: int) -> None:
+        """Pass over the next bytes: so many, unless the flow ends before that."""
+        while size > 0 and (piece := self.next()):
+            self.give_back(piece[size:])
+            size -= len(piece)
+
     def give_back(self, data: bytes) -> None:
         """Put back what was read too far."""
         if data:

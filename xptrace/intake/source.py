@@ -15,8 +15,8 @@ from typing import ClassVar, Final
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
-from xptrace.intake.ahead import ahead
-from xptrace.intake.compression import MAGIC_BYTES, PART, codec_of, unfold
+from xptrace.intake.ahead import Ahead
+from xptrace.intake.compression import MAGIC_BYTES, codec_of, unfold
 from xptrace.intake.evidence import CHUNK, Evidence, File, Home, Region, evidence
 from xptrace.intake.flow import BrokenOff, Flow
 from xptrace.intake.limits import LIMITS, Limits
@@ -194,8 +194,12 @@ class Source:
         """The whole source, in order, as windows that end at a newline wherever there is one."""
         place = self._place()
         if place is None:
-            pieces = self._pieces()
-            yield from _windows(self.begin, pieces if self.evidence.once else ahead(pieces, WINDOW // PART * 2))
+            windows = _windows(self.begin, self._pieces())
+            if self.evidence.once:
+                yield from windows
+            else:
+                with Ahead(windows, 2) as ready:
+                    yield from ready
             return
         self.truncated = None
         try:
@@ -245,10 +249,19 @@ class Source:
     def _pieces(self, size: int | None = None) -> Iterator[bytes]:
         """The whole source, in order, in pieces of a size, or as they come."""
         self.truncated = None
-        flow = self._open() if not self.begin else self._later()
+        quick = not (self.evidence.once or self.begin)
+        flow = self._later() if self.begin else self._open(quick=quick)
+        done = 0
         try:
-            while piece := flow.read(size) if size is not None else flow.next():
-                yield piece
+            while True:
+                while piece := flow.read(size) if size is not None else flow.next():
+                    done += len(piece)
+                    yield piece
+                if not quick or flow.broken is None:
+                    break
+                flow.close()
+                quick, flow = False, self._open()
+                flow.skip(done)
             self.truncated = flow.broken
         finally:
             if self.evidence.once:
@@ -256,10 +269,10 @@ class Source:
             else:
                 flow.close()
 
-    def _open(self) -> Flow:
+    def _open(self, *, quick: bool = False) -> Flow:
         if self._flow is not None:
             return self._flow
-        flow, _ = unfold(self.evidence.chunks(), self._limits)
+        flow, _ = unfold(self.evidence.chunks(), self._limits, quick=quick)
         head = flow.peek(content.BLOCK)
         why = content.foreign(head) or ("a zip archive: unpack it first" if content.container(head) == "zip" else None)
         if why is not None:

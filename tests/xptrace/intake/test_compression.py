@@ -8,6 +8,7 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,37 @@ def test_no_bytes_do_any_harm(tmp_path: Path, name: str, data: bytes, damage: li
         assert "\n" not in str(error)  # noqa: PT017
     else:
         assert damage or (whole, why) == (data, None)
+
+
+DAMAGE = st.lists(st.tuples(st.integers(0, 1 << 21), st.binary(min_size=1, max_size=300)), max_size=3)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(st.tuples(st.sampled_from([b"", b"one\n", NOISE, bytes(7_000_000), NOISE[:70_000] * 60]),
+                             st.sampled_from([0, 1, 6, 9])), min_size=1, max_size=3),
+    damage=DAMAGE, cut=st.integers(0, 3_000_000), limit=st.sampled_from([1 << 40, 100_000, 5_000_000]),
+)
+def test_the_quick_engine_gives_what_the_careful_one_gives(
+    tmp_path: Path, parts: list[tuple[bytes, int]], damage: list[tuple[int, bytes]], cut: int, limit: int
+) -> None:
+    assert compression.GZIP.quick is not None
+    packed = bytearray(b"".join(gzip.compress(data, level) for data, level in parts))
+    for place, noise in damage:
+        at = place % (len(packed) + 300)
+        packed[at : at + len(noise)] = noise
+    if cut < len(packed):
+        del packed[cut or len(packed) :]
+    outcomes = []
+    for careful in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if careful:
+                patch.setattr(compression, "CODECS", (replace(compression.GZIP, quick=None), *compression.CODECS[1:]))
+            try:
+                outcomes.append(read(tmp_path / "log", bytes(packed), Limits(unfolded=limit)))
+            except XptraceError as error:
+                outcomes.append((b"", str(error)))
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize("magic", [b"\x1f\x8b\x08", b"BZh91AY&SY", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"])
