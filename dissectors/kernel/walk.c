@@ -33,6 +33,7 @@ typedef struct {
     uint32_t id;
     uint16_t has;
     uint8_t event, count, never;
+    uint8_t lead; /* numbers before the first text */
     int8_t next; /* the next form whose event's number ends alike */
 } Form;
 
@@ -42,11 +43,8 @@ typedef struct {
     int count, is_typed, has_process;
 } Table;
 
-/* What a file begins with, in either order: 64 bits that are all ones, and a magic number. */
-static const uint8_t HEADERS[2][HEADER] = {
-    {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xB4, 0x29, 0xA4, 0x0A, 0xCB, 0x77, 0xB1, 0xF2},
-    {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xF2, 0xB1, 0x77, 0xCB, 0x0A, 0xA4, 0x29, 0xB4},
-};
+/* What a file begins with: 64 bits that are all ones, and a magic number, in either order. */
+static const uint64_t MAGIC = 0xF2B177CB0AA429B4u, CIGAM = 0xB429A40ACB77B1F2u;
 
 static uint32_t load32(const uint8_t *at)
 {
@@ -82,6 +80,7 @@ static void load_argument(Form *form, const uint8_t *at)
     uint8_t kind = at[0], bits = at[1], slot = at[2];
     argument->kind = kind;
     argument->allowed = 0;
+    form->lead += kind != ARGUMENT_TEXT && form->lead == form->count - 1;
     if (kind == ARGUMENT_TEXT) {
         argument->place = slot == SLOT_TEXT;
         form->has |= argument->place ? HAS_TEXT : 0;
@@ -119,7 +118,7 @@ static int load(Table *table, const uint8_t *at, size_t size)
         Form *form = &table->forms[table->count];
         form->id = load32(at);
         form->event = at[4];
-        form->has = form->count = form->never = 0;
+        form->has = form->count = form->never = form->lead = 0;
         int arguments = at[5];
         at += 6;
         if (arguments > MOST_ARGUMENTS || end - at < 3 * arguments)
@@ -141,9 +140,20 @@ static int load(Table *table, const uint8_t *at, size_t size)
 static int has_header(const uint8_t *at, const uint8_t *end, const uint8_t *data_end)
 {
     for (; at < end && data_end - at >= HEADER; at++)
-        if (load64(at) == UINT64_MAX && (memcmp(at, HEADERS[0], HEADER) == 0 || memcmp(at, HEADERS[1], HEADER) == 0))
+        if (load64(at) == UINT64_MAX && (load64(at + 8) == MAGIC || load64(at + 8) == CIGAM))
             return 1;
     return 0;
+}
+
+/* A number as it is told; `wrong` where it cannot be. */
+static inline uint64_t number(const Argument *argument, uint64_t value, uint64_t *wrong)
+{
+    if (argument->kind == ARGUMENT_WIDTH) { /* the letter of an access size */
+        value = value == 'b' ? 1 : value == 'w' ? 2 : value == 'l' ? 4 : 0;
+        *wrong |= !value;
+    }
+    *wrong |= value == argument->allowed ? 0 : value & argument->forbidden;
+    return value;
 }
 
 enum { READ_YES, READ_NO, READ_UNSURE };
@@ -154,8 +164,19 @@ enum { READ_YES, READ_NO, READ_UNSURE };
 static int arguments(const Form *form, const uint8_t *data, const uint8_t *data_end, const uint8_t *at,
                      const uint8_t *end, Record *record)
 {
-    uint64_t told[SLOTS + 1] = {[SLOT_VCPU] = UINT64_MAX}, wrong = form->never;
-    for (const Argument *argument = form->arguments; argument < form->arguments + form->count; argument++) {
+    uint64_t told[SLOTS + 1] = {[SLOT_VCPU] = UINT64_MAX}, wrong = form->never, high = 0;
+    const uint8_t *begun = at;
+    if (end - at < 8 * form->lead)
+        return READ_NO;
+    for (int i = 0; i < form->lead; i++, at += 8) {
+        uint64_t value = load64(at);
+        high |= value >> 56 == 0xFF;
+        told[form->arguments[i].place] = number(&form->arguments[i], value, &wrong);
+    }
+    for (; high && begun < at; begun += 8)
+        if (begun[7] == 0xFF)
+            wrong |= has_header(begun, begun + 8, data_end);
+    for (const Argument *argument = form->arguments + form->lead; argument < form->arguments + form->count; argument++) {
         if (argument->kind == ARGUMENT_TEXT) {
             if (end - at < 4)
                 return READ_NO;
@@ -178,12 +199,7 @@ static int arguments(const Form *form, const uint8_t *data, const uint8_t *data_
         if (value >> 56 == 0xFF)
             wrong |= has_header(at, at + 8, data_end);
         at += 8;
-        if (argument->kind == ARGUMENT_WIDTH) { /* the letter of an access size */
-            value = value == 'b' ? 1 : value == 'w' ? 2 : value == 'l' ? 4 : 0;
-            wrong |= !value;
-        }
-        wrong |= value == argument->allowed ? 0 : value & argument->forbidden;
-        told[argument->place] = value;
+        told[argument->place] = number(argument, value, &wrong);
     }
     if (at != end)
         return READ_NO;

@@ -153,8 +153,9 @@ class Bulk:
         numbers = _numbers(stretch, first)
         if lines := list(self._lines(stretch, accesses, assembler)):
             after, templates, records = np.array(lines, dtype="<i8").T
-            which = np.insert(which, after + 1, templates)
-            numbers = np.insert(numbers, after + 1, _numbers(stretch, records), axis=0)
+            order = np.argsort(np.concatenate((np.arange(len(which)), after)), kind="stable")
+            which = np.concatenate((which, templates.astype("<u4")))[order]
+            numbers = np.concatenate((numbers, _numbers(stretch, records)))[order]
         return Block(self._templates, which, numbers)
 
     def _lines(
@@ -171,13 +172,21 @@ class Bulk:
         turns = np.flatnonzero((said == _NEWLINE) | (emitted != NOTHING))
         until = np.searchsorted(places, turns).tolist()
         ends = (said[turns] == _NEWLINE).tolist()
+        logs = emitted[turns]
+        told_at = np.where(logs == NOTHING, 0, base + logs)
+        starts = stretch.records["text"][told_at].tolist()
+        lengths = stretch.records["text_length"][told_at].tolist()
+        data, known = stretch.data, self._messages
         done = 0
-        for turn, end, is_end, log in zip(turns.tolist(), until, ends, emitted[turns].tolist(), strict=True):
+        for turn, end, is_end, log, start, length in zip(
+            turns.tolist(), until, ends, logs.tolist(), starts, lengths, strict=True
+        ):
             if log != NOTHING and is_end:
-                text = stretch.text(base + log)
+                text = data[start : start + length]
                 if assembler.completes(characters[done:end], text):
                     done = end + 1
-                    yield turn, self._whole(stretch, base + log, text), base + log
+                    number = known.get(text)
+                    yield turn, self._whole(stretch, base + log, text) if number is None else number, base + log
                     continue
             if done < end:
                 yield from self._held(stretch, accesses, assembler, places[done:end], characters[done:end])
@@ -191,12 +200,10 @@ class Bulk:
             yield from self._held(stretch, accesses, assembler, places[done:], characters[done:])
 
     def _whole(self, stretch: Stretch, record: int, text: bytes) -> int:
-        """The template of a line just as the device tells it."""
-        number = self._messages.get(text)
-        if number is None:
-            line = Line(text, complete=True, records=[stretch.record(record)])
-            number = self._messages[text] = self._new(self._making.message(line))
-            self._characters += len(text)
+        """A new template: a line just as the device tells it."""
+        line = Line(text, complete=True, records=[stretch.record(record)])
+        number = self._messages[text] = self._new(self._making.message(line))
+        self._characters += len(text)
         return number
 
     def _line(self, stretch: Stretch, line: Line) -> tuple[int, int]:

@@ -98,7 +98,8 @@ class Reads:
         total = self._ledger.total
 
         def counted() -> Iterator[bytes]:
-            for chunk in self._source.chunks():
+            chunks = self._source.chunks()
+            for chunk in chunks if self._source.evidence.once else ahead(chunks):
                 total.bytes += len(chunk)
                 if progress:
                     progress(len(chunk))
