@@ -32,6 +32,9 @@ _MOST_PARTS: Final = 16
 """Blocks, each of a window's rows, that may lie ready."""
 _RISING: Final = frozenset({"time_ns", "time", "offset", "line"})
 """Columns in which no value comes twice, and most are little more than the one before."""
+_ASKED_FOR: Final = _RISING | {"vm", "boot", "address", "value"}
+"""Columns whose least and greatest value tell a reader which rows it need not look at; no text of a guest is one."""
+_AT_ONCE: Final = 1 << 14
 
 
 class _Forward:
@@ -81,6 +84,8 @@ def _encoded(name: str) -> dict[str, Any]:
     return {
         "use_dictionary": [field.name for field in schema if field.name not in rising],
         "column_encoding": dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+        "write_statistics": [field.name for field in schema if field.name in _ASKED_FOR],
+        "write_batch_size": _AT_ONCE,
     }
 
 
