@@ -126,9 +126,9 @@ class Packed(Stream, Protocol):
     """What a reader of bytes may have besides: a way to read, with the kernel, many records at once."""
 
     def batches(
-        self, chunks: Iterable[bytes], kernel: Kernel, wanted: Callable[[], Wanted | None]
+        self, chunks: Iterable[bytes], kernel: Kernel, wanted: Callable[[], Wanted | None], *, many: bool
     ) -> Iterator[Record | Damage | Loss | Batch | Passed]:
-        """What `read` says; but records that are plain, of which there are many, as batches.
+        """What `read` says; but records that nobody wants are passed over, and plain ones, if `many`, are batches.
 
         `wanted` says of what accesses, or None where every record must be told.
         """

@@ -408,10 +408,10 @@ class SimpleTrace:
         return self._read(_Held(chunks), self._events)
 
     def batches(
-        self, chunks: Iterable[bytes], kernel: Kernel, wanted: Callable[[], Wanted | None]
+        self, chunks: Iterable[bytes], kernel: Kernel, wanted: Callable[[], Wanted | None], *, many: bool
     ) -> Iterator[Record | Damage | Loss | Batch | Passed]:
-        """The same, but of those records that are plain, many at once, and without those that nobody wants."""
-        return self._read(_Held(chunks), partial(self._mixed, kernel, wanted))
+        """The same, but without those records that nobody wants, and, if `many`, of plain ones many at once."""
+        return self._read(_Held(chunks), partial(self._mixed, kernel, wanted, many))
 
     def _read(
         self, held: _Held, events: Callable[[_Held, _Rules], Iterator[_Told]]
@@ -445,12 +445,12 @@ class SimpleTrace:
         held.doubtful = None
 
     def _mixed(
-        self, kernel: Kernel, wanted: Callable[[], Wanted | None], held: _Held, rules: _Rules
+        self, kernel: Kernel, wanted: Callable[[], Wanted | None], many: bool, held: _Held, rules: _Rules
     ) -> Iterator[Record | Batch | Passed]:
         """What `_events` reads; but plain ones in batches, where there are many of them, and without the unwanted."""
         pace = _FEW
         while (yield from self._events(held, rules, pace)):
-            count = yield from self._batches(kernel, held, rules)
+            count = (yield from self._batches(kernel, held, rules)) if many else 0
             if count < _WORTH_WHILE:
                 count = max(count, (yield from self._over(kernel, held, rules, wanted())))
             pace = _FEW if count >= _WORTH_WHILE else min(max(2 * pace, count), _MANY)

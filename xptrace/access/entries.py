@@ -166,9 +166,11 @@ class SourceDecoder:
         self._reading, self._offsets = reading, offsets
         self._kernels = kernels
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
-        many = bulk and reading.vantage == "device" and not reading.apart and not offsets
+        alone = reading.vantage == "device" and not reading.apart
+        many = bulk and alone and not offsets
         kernel = chosen_kernel()
-        self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel, many=many, wanted=self._wanted)
+        self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel, many=many,
+                            wanted=self._wanted if alone else None)
         self._kernel = kernel if many else None
         self._bulk: tuple[tuple[str, int, str | None], Bulk] | None = None
         self._vms, self._domains, self._ledger = vms, domains, ledger

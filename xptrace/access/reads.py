@@ -58,12 +58,12 @@ class Reads:
     def __init__(
         self, reading: Reading, given: Given, ledger: Ledger, needles: Callable[[bytes], Iterable[re.Pattern[bytes]]],
         stopped: Callable[[], bool], kernel: Kernel | None = None, *, many: bool = False,
-        wanted: Callable[[], Wanted | None] = lambda: None,
+        wanted: Callable[[], Wanted | None] | None = None,
     ) -> None:
         """Make the readers; nothing is read yet. Where `stopped` says so, the source ends before its end.
 
-        `many` says that plain records are welcome as stretches, which a kernel can read; then of a source of bytes no
-        more need be told than is `wanted`.
+        `many` says that plain records are welcome as stretches, which a kernel can read. If `wanted` is given, no more
+        of a source of bytes need be told than it says.
         """
         self._stopped = stopped
         self._source, self._ledger, self._more = reading.source, ledger, needles
@@ -109,10 +109,10 @@ class Reads:
                     return
 
         kernel = self._kernel
-        packed = stream if self._many and isinstance(stream, Packed) else None
+        wanted = self._wanted
         reads: Iterator[Read | Batch | Passed] = (
-            stream.read(counted()) if kernel is None or packed is None
-            else packed.batches(counted(), kernel, self._wanted)
+            stream.read(counted()) if kernel is None or wanted is None or not isinstance(stream, Packed)
+            else stream.batches(counted(), kernel, wanted, many=self._many)
         )
         for read in self._guarded(name, reads, lambda: (total.bytes, stream.records, 0)):
             total.lines = stream.records

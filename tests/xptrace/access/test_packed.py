@@ -73,12 +73,15 @@ def accounts(decoder: Decoder) -> list[tuple[Any, ...]]:
 
 
 def check(path: Path, trace_events: Sequence[str] = ()) -> int:
-    """Both ways say the same; returns how many rows came in blocks."""
-    singly, many = (Decoder([str(path)], trace_events, dissector="simpletrace") for _ in range(2))
-    rows = [one.row() for one in singly.rows()]
+    """Every way says the same; returns how many rows came in blocks."""
+    plain, singly, many = (Decoder([str(path)], trace_events, dissector="simpletrace") for _ in range(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entries, "chosen_kernel", lambda: None)
+        everything = [one.row() for one in plain.entries()]
+    assert [one.row() for one in singly.entries()] == everything
     blocks = list(many.blocks())
-    assert list(alone(iter(blocks))) == rows
-    assert accounts(singly) == accounts(many)
+    assert list(alone(iter(blocks))) == [row for row in everything if row["kind"] != "event"]
+    assert accounts(plain) == accounts(singly) == accounts(many)
     return sum(len(one.which) for one in blocks if isinstance(one, Block))
 
 

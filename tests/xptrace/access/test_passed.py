@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -22,9 +23,13 @@ from dissectors.qemu.simpletrace import SimpleTrace
 from dissectors.qemu.simpletrace_records import arguments
 from dissectors.record import Record
 from tests.xptrace.access.test_packed import DATA, DROPPED, FOREIGN, check, kernel, name, recording
+from xptrace.access.attribution import arrange
 from xptrace.access.coalesce import Stream
 from xptrace.access.decode import Decoder
+from xptrace.access.domains import Domains
+from xptrace.access.entries import SourceDecoder
 from xptrace.intake import source
+from xptrace.intake.ledger import Ledger
 
 __all__ = ("kernel",)
 EVENTS: Final = {one.decode(): 50_000 + number for one, number in NUMBERS.items()}
@@ -280,10 +285,20 @@ def test_a_recording_of_which_one_in_a_thousand_is_ours(tmp_path: Path, passes: 
     assert sum(passes) > 24_000
 
 
-def test_a_source_of_which_every_record_is_told_is_told_whole(tmp_path: Path, passes: list[int]) -> None:
+@pytest.mark.usefixtures("kernel")
+def test_a_source_in_which_device_models_take_turns_is_told_whole(tmp_path: Path, passes: list[int]) -> None:
+    """Nobody knows of which of them a record is that goes on with what was before it."""
     file = tmp_path / "trace-1"
     generated.write(file, events=2000, kind="sparse")
-    decoder = Decoder([str(file)])
-    assert list(decoder.rows())
-    assert not passes
+    told_of = catalogue.load()
+    (reading,) = arrange(Decoder([str(file)])._sources, told_of)
+    for apart in (True, False):
+        passes.clear()
+        decoder = SourceDecoder(replace(reading, apart=apart), Given("trace", told_of), {}, Domains(), Ledger("trace"),
+                                {}, stopped=lambda: False, noted=lambda _: None)
+        assert list(decoder.rows(None))
+        assert any(passes) != apart
+
+
+def test_every_event_has_a_kind() -> None:
     assert len(KINDS) == len(NUMBERS) + 1
