@@ -458,12 +458,11 @@ static int line(const Programs *programs, Known *known, const uint8_t *data, con
 
 /* Up to the first line that is not plain: of another form, or of an access that begins beyond these ports. */
 static Py_ssize_t read_lines(const Programs *programs, const uint8_t *data, size_t at, size_t stop, uint64_t base,
-                             uint64_t ports, Record *out, size_t most)
+                             uint64_t ports, Record *out, size_t most, Known *known)
 {
     size_t count = 0;
-    Known known;
-    known.second.length = 0;
-    memset(known.keys, 0, sizeof known.keys);
+    known->second.length = 0;
+    memset(known->keys, 0, sizeof known->keys);
     while (count < most && at < stop) {
         const uint8_t *newline = memchr(data + at, '\n', stop - at);
         if (newline == NULL || newline - (data + at) > MOST_LINE)
@@ -472,7 +471,7 @@ static Py_ssize_t read_lines(const Programs *programs, const uint8_t *data, size
         *record = (Record){.time_ns = -1, .thread = -1, .vcpu = -1};
         record->start = (uint32_t)at;
         record->length = (uint32_t)(newline - (data + at) + 1);
-        if (!line(programs, &known, data, data + at, newline, record))
+        if (!line(programs, known, data, data + at, newline, record))
             break;
         if (record->has & HAS_ADDRESS ? record->address - base >= ports : !(record->has & HAS_TEXT))
             break;
@@ -498,18 +497,23 @@ PyObject *kernel_read_lines(PyObject *module, PyObject *args)
     }
     Py_ssize_t count = -1;
     Programs loaded;
-    if (start >= 0 && start <= stop && stop <= data.len && data.len <= INT32_MAX &&
+    Known *known = PyMem_Malloc(sizeof *known); /* a thread's stack may be as small as that */
+    if (known == NULL)
+        PyErr_NoMemory();
+    else if (start >= 0 && start <= stop && stop <= data.len && data.len <= INT32_MAX &&
         load(&loaded, programs.buf, (size_t)programs.len)) {
         Py_BEGIN_ALLOW_THREADS
         count = read_lines(&loaded, data.buf, (size_t)start, (size_t)stop, base, ports, out.buf,
-                           (size_t)out.len / sizeof(Record));
+                           (size_t)out.len / sizeof(Record), known);
         Py_END_ALLOW_THREADS
     }
+    PyMem_Free(known);
     PyBuffer_Release(&data);
     PyBuffer_Release(&programs);
     PyBuffer_Release(&out);
     if (count < 0) {
-        PyErr_SetString(PyExc_ValueError, "no such window, or no programs");
+        if (PyErr_Occurred() == NULL)
+            PyErr_SetString(PyExc_ValueError, "no such window, or no programs");
         return NULL;
     }
     return PyLong_FromSsize_t(count);

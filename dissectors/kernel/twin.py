@@ -97,6 +97,10 @@ def _rows(buffer: object, layout: tuple[tuple[str, str], ...]) -> NDArray[Any]:
     return np.frombuffer(buffer, kind, size // kind.itemsize) if size >= kind.itemsize else np.empty(0, kind)  # type: ignore[call-overload]
 
 
+def keep_memory() -> None:
+    """Nothing can be said of memory in Python."""
+
+
 # -- records of text
 
 
@@ -404,10 +408,6 @@ def _is_ours(data: bytes, record: Fields, region: bytes) -> bool:
 
 
 # -- rows as text
-
-
-def keep_memory() -> None:
-    """Nothing can be said of memory in Python."""
 
 
 def fill(text: bytes, pieces: Any, which: Any, numbers: Any, columns: int) -> bytes:  # noqa: ANN401

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pyarrow.parquet import read_table
 
 from dissectors.kernel import Kernel
+from xptrace.access import bulk as access_bulk
 from xptrace.access import entries, reads
 from xptrace.access.attribution import Reading
 from xptrace.access.decode import Decoder
@@ -102,6 +103,22 @@ class TestRecordings:
         path = tmp_path / "long.log"
         path.write_bytes(b"".join(HANDSHAKE) + b"".join(say("x" * 5000, emitted=False) for _ in range(2)))
         assert both(path, kernel) > 9000
+
+
+    def test_what_is_kept_in_mind_does_not_grow_with_the_file(
+        self, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a guest that never says the same twice, and of one whose lines end early."""
+        path = tmp_path / "talk.log"
+        path.write_bytes(b"".join(HANDSHAKE) + b"".join(say(f"step {step}") + say("\0", emitted=False)
+                                                        for step in range(150)))
+        monkeypatch.setattr(access_bulk, "_MOST_TEMPLATES", 40)
+        assert both(path, kernel, window=3000) > 1000
+        with everything_large(kernel, window=3000):
+            blocks = [row for row in Decoder([str(path)]).blocks() if isinstance(row, Block)]
+        kept = {id(block.templates): len(block.templates) for block in blocks}
+        assert len(kept) > 3
+        assert max(kept.values()) < 100
 
 
 # -- what a thread of the device model may write

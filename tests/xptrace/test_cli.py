@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from xptrace import cli
 from xptrace.access.rows import KEYS
 
 
@@ -138,6 +140,14 @@ def test_a_full_disk_is_told_in_one_line(log: Path) -> None:
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_while_a_command_is_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(chosen: str) -> argparse.ArgumentParser:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "parser", interrupted)
+    assert cli.main(["decode", "any.log"]) == 130
 
 
 def test_what_a_terminal_cannot_show_is_escaped(data: Path) -> None:

@@ -56,6 +56,19 @@ def test_a_file_read_in_place_has_the_windows_of_one_that_is_streamed(content: b
         assert all(one.ahead < len(one.data) for one in windows)
 
 
+def test_a_line_longer_than_a_window_is_one_line_in_the_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "WINDOW", 1500)
+    path = tmp_path / "long.log"
+    glued = b"cpu_in addr 0x10(w) value 18898 " * 300
+    path.write_bytes(b"cpu_in addr 0x12(b) value 1\n" + glued + b"\nnothing of ours\n")
+    decoder = Decoder([str(path)])
+    assert len(list(decoder.rows())) > 6  # several parts of it have some
+    account = {kind: lines for kind, _, lines in decoder.ledgers[0].rows()}
+    assert account == {"decoded": 2, "other": 1, "damaged": 0, "lost": 0, "read": 3}
+
+
 def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "WINDOW", 40)
     path = tmp_path / "growing.log"

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 REGION: Final = b"xen-fixed"
 """The memory region of the fixed ports."""
 MOST_SHAPES: Final = 1 << 13
-"""Kinds of accesses that are kept in mind, and lines of the guest's."""
+"""Kinds of accesses that are kept in mind."""
+_MOST_TEMPLATES: Final = 2 * MOST_SHAPES
 _MOST_CHARACTERS: Final = 1 << 22
-"""Of these lines."""
+"""Kinds of rows, and the guest's characters in them, at which it begins anew: a guest may never say the same twice."""
 _SIZES: Final = (1, 2, 4)
 _NEWLINE: Final = 0x0A
 _DIRECTIONS: Final[dict[int, Direction]] = {READ: "read", WRITE: "write"}
@@ -112,7 +113,7 @@ class Bulk:
         events = self._events.get(stretch.events) or self._events.setdefault(stretch.events, told(stretch.events))
         out = np.empty(len(stretch.records), dtype(ACCESS))
         while stretch.taken < len(stretch.records):
-            if len(self._messages) > MOST_SHAPES or self._characters > _MOST_CHARACTERS:
+            if len(self._templates) > _MOST_TEMPLATES or self._characters > _MOST_CHARACTERS:
                 self._forget()
             records = stretch.records[stretch.taken :]
             count, taken, self._known = self._kernel.gather(

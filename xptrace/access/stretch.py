@@ -47,7 +47,10 @@ class PlainLines:
         """
         import numpy as np
 
-        out = self._spare.popleft() if self._spare else np.empty(_MOST_RECORDS, dtype(RECORD))
+        try:
+            out = self._spare.popleft()
+        except IndexError:  # not asked beforehand: another thread may take the last one
+            out = np.empty(_MOST_RECORDS, dtype(RECORD))
         count = self._kernel.read_lines(window.data, start, window.size, programs, PORTS.start, len(PORTS), out)
         return out[:count]
 

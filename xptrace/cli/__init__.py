@@ -78,15 +78,15 @@ _NO_THREADS: Final = "OPENBLAS_NUM_THREADS", "1"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    chosen = next((word for word in words if not word.startswith("-")), "")
-    arguments = parser(chosen).parse_args(argv)
-    sys.setswitchinterval(_SWITCH_S)
-    os.environ.setdefault(*_NO_THREADS)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped, not refused
-            stream.reconfigure(errors="backslashreplace")
     try:
+        words = sys.argv[1:] if argv is None else argv
+        chosen = next((word for word in words if not word.startswith("-")), "")
+        arguments = parser(chosen).parse_args(argv)
+        sys.setswitchinterval(_SWITCH_S)
+        os.environ.setdefault(*_NO_THREADS)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped, not refused
+                stream.reconfigure(errors="backslashreplace")
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except XptraceError as error:

@@ -12,7 +12,7 @@ import bz2
 import lzma
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -64,10 +64,11 @@ class _Engine(Protocol):
         """What comes out, which may be nothing; raises _CorruptError."""
 
 
-class _Deflate:
-    def __init__(self, bits: int) -> None:
-        self._engine = zlib.decompressobj(bits)
-        self._waiting = b""
+class _Fed:
+    """What is fed by hand: it keeps what its decompressor has not used."""
+
+    _engine: Any  # neither zlib nor zstandard names its type
+    _waiting = b""
 
     @property
     def hungry(self) -> bool:
@@ -81,11 +82,16 @@ class _Deflate:
     def rest(self) -> bytes | None:
         return self._engine.unused_data if self._engine.eof else None
 
+
+class _Deflate(_Fed):
+    def __init__(self, bits: int) -> None:
+        self._engine = zlib.decompressobj(bits)
+
     def step(self, data: bytes) -> bytes:
         data = self._waiting + data
         before = self._engine.copy()
         try:
-            out = self._engine.decompress(data, PART)
+            out: bytes = self._engine.decompress(data, PART)
         except zlib.error as error:
             raise _CorruptError(self._rescue(before, data), _plain(error)) from None
         self._waiting = self._engine.unconsumed_tail
@@ -103,7 +109,7 @@ class _Deflate:
         return bytes(out)
 
 
-class _Igzip:
+class _Igzip(_Fed):
     """The same by ISA-L, which takes half of the time, and loses what it had when it meets something corrupt."""
 
     def __init__(self) -> None:
@@ -111,27 +117,22 @@ class _Igzip:
 
         self._error = cast("type[Exception]", isal_zlib.error)
         self._engine = isal_zlib.decompressobj(31)
-        self._waiting = b""
-
-    @property
-    def hungry(self) -> bool:
-        return not self._waiting
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def rest(self) -> bytes | None:
-        return self._engine.unused_data if self._engine.eof else None
 
     def step(self, data: bytes) -> bytes:
         try:
-            out = self._engine.decompress(self._waiting + data, _QUICK_PART)
+            out: bytes = self._engine.decompress(self._waiting + data, _QUICK_PART)
         except self._error as error:
             raise _CorruptError(b"", _plain(error)) from None
         self._waiting = self._engine.unconsumed_tail
         return out
+
+
+def _quickest() -> _Engine:
+    """ISA-L, unless it is there and cannot be loaded; `xptrace doctor` says why."""
+    try:
+        return _Igzip()
+    except ImportError:
+        return _Deflate(31)
 
 
 class _Bounded:
@@ -159,21 +160,12 @@ class _Bounded:
             raise _CorruptError(b"", _plain(error)) from None
 
 
-class _Zstd:
+class _Zstd(_Fed):
     def __init__(self) -> None:
         import zstandard
 
         self._error = zstandard.ZstdError
         self._engine = zstandard.ZstdDecompressor().decompressobj()
-        self._waiting = b""
-
-    @property
-    def hungry(self) -> bool:
-        return not self._waiting
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
 
     @property
     def rest(self) -> bytes | None:
@@ -183,9 +175,10 @@ class _Zstd:
         data = self._waiting + data
         self._waiting = data[_ZSTD_SLICE:]
         try:
-            return self._engine.decompress(data[:_ZSTD_SLICE])
+            out: bytes = self._engine.decompress(data[:_ZSTD_SLICE])
         except (self._error, MemoryError) as error:
             raise _CorruptError(b"", _plain(error).removeprefix("zstd decompressor error: ")) from None
+        return out
 
 
 def _plain(error: Exception) -> str:
@@ -206,7 +199,7 @@ class Codec:
 
 
 GZIP: Final = Codec("gzip", re.compile(rb"\x1f\x8b\x08"), lambda: _Deflate(31),
-                    quick=_Igzip if find_spec("isal") else None)
+                    quick=_quickest if find_spec("isal") else None)
 BZIP2: Final = Codec("bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), lambda: _Bounded(bz2.BZ2Decompressor()))
 XZ: Final = Codec("xz", re.compile(rb"\xfd7zXZ\x00"), lambda: _Bounded(
     lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY)
@@ -225,21 +218,21 @@ def codec_of(head: bytes) -> Codec | None:
     return next((codec for codec in CODECS if codec.magic.match(head)), None)
 
 
-def unfold(chunks: Chunks, limits: Limits, *, quick: bool = False) -> tuple[Flow, int]:
-    """The flow with its compressions undone, and how many there were.
+def unfold(chunks: Chunks, limits: Limits, *, quick: bool = False) -> tuple[Flow, Sequence[Codec]]:
+    """The flow with its compressions undone, and which they were.
 
-    `quick` says that it will be read once more, without that, should it break off.
+    `quick` says that it will be read once more, without that, should it break off and one of them have been quick.
     """
     flow = Flow(chunks)
-    layers = 0
-    while layers < LAYERS and (codec := codec_of(flow.peek(MAGIC_BYTES))) is not None:
-        flow = Flow(unpack(flow, codec, limits, quick=quick))
-        layers += 1
+    layers: list[Codec] = []
+    while len(layers) < LAYERS and (codec := codec_of(flow.peek(MAGIC_BYTES))) is not None:
+        flow = Flow(unpack(flow, codec, limits, quick=quick and codec.quick is not None))
+        layers.append(codec)
     return flow, layers
 
 
 def unpack(flow: Flow, codec: Codec, limits: Limits, *, quick: bool = False) -> Chunks:
-    """What a flow of one compression holds, member after member.
+    """What a flow of one compression holds, member after member; `quick` if it has such an engine, and may use it.
 
     Ends in BrokenOff where it is cut, corrupt, followed by something else, or beyond the limits.
     """

@@ -19,7 +19,7 @@ from typing import Final
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
-from xptrace.intake.compression import unfold
+from xptrace.intake.compression import Codec, unfold
 from xptrace.intake.content import Container
 from xptrace.intake.evidence import Evidence, File, Region, Spool
 from xptrace.intake.flow import Flow
@@ -186,7 +186,7 @@ class _Expansion:
         ))
         self._looks.append(Look.at(head))
 
-    def _archive(self, archive: Container, lies: Evidence, flow: Flow, layers: int, place: _Place) -> None:
+    def _archive(self, archive: Container, lies: Evidence, flow: Flow, layers: Sequence[Codec], place: _Place) -> None:
         if place.depth >= self._limits.depth:
             self._skip(place.name, f"an archive inside {place.depth} others: unpack it first")
             return

@@ -83,6 +83,8 @@ class Ledger:
     truncated: str | None = None
     """Why the end of the input could not be read."""
     _settled: Stretches = field(default_factory=Stretches)
+    _line: int | None = None
+    """The number of the line that was counted last."""
 
     @property
     def other(self) -> Account:
@@ -109,8 +111,10 @@ class Ledger:
 
     def _count(self, account: Account, what: Record | Damage | Loss) -> None:
         size = self._settled.add(what.offset, what.offset + what.length)
-        if size:
-            account.add(size)
+        account.bytes += size
+        if size and what.line != self._line:  # else it is another part of a line that is longer than a window
+            account.lines += 1
+            self._line = what.line
 
     def forget_before(self, offset: int) -> None:
         """Nothing before this offset will be counted again: keep the memory of it no longer."""

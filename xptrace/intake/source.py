@@ -249,18 +249,17 @@ class Source:
     def _pieces(self, size: int | None = None) -> Iterator[bytes]:
         """The whole source, in order, in pieces of a size, or as they come."""
         self.truncated = None
-        quick = not (self.evidence.once or self.begin)
-        flow = self._later() if self.begin else self._open(quick=quick)
+        flow, hasty = (self._later(), False) if self.begin else self._begun(quick=not self.evidence.once)
         done = 0
         try:
             while True:
                 while piece := flow.read(size) if size is not None else flow.next():
                     done += len(piece)
                     yield piece
-                if not quick or flow.broken is None:
+                if not hasty or flow.broken is None:
                     break
                 flow.close()
-                quick, flow = False, self._open()
+                flow, hasty = self._begun()  # with care
                 flow.skip(done)
             self.truncated = flow.broken
         finally:
@@ -269,16 +268,20 @@ class Source:
             else:
                 flow.close()
 
-    def _open(self, *, quick: bool = False) -> Flow:
+    def _open(self) -> Flow:
+        return self._begun()[0]
+
+    def _begun(self, *, quick: bool = False) -> tuple[Flow, bool]:
+        """The source from its beginning, and whether what breaks off may give more when it is read with care."""
         if self._flow is not None:
-            return self._flow
-        flow, _ = unfold(self.evidence.chunks(), self._limits, quick=quick)
+            return self._flow, False
+        flow, layers = unfold(self.evidence.chunks(), self._limits, quick=quick)
         head = flow.peek(content.BLOCK)
         why = content.foreign(head) or ("a zip archive: unpack it first" if content.container(head) == "zip" else None)
         if why is not None:
             flow.close()
             raise XptraceError(f"{self.name}: {why}")
-        return flow
+        return flow, quick and any(codec.quick is not None for codec in layers)
 
     def _later(self) -> Flow:
         """What is not passed over."""

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xptrace.errors import XptraceError
-from xptrace.intake import compression
+from xptrace.intake import compression, source
 from xptrace.intake.limits import Limits
 from xptrace.intake.source import Source
 
@@ -207,6 +208,27 @@ def test_the_quick_engine_gives_what_the_careful_one_gives(
             except XptraceError as error:
                 outcomes.append((b"", str(error)))
     assert outcomes[0] == outcomes[1]
+
+
+@each
+@pytest.mark.parametrize("packed_in_gzip", [False, True])
+def test_only_what_a_quick_engine_read_is_read_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, packed_in_gzip: bool
+) -> None:
+    packed = COMPRESS[name](NOISE)[:-10]
+    if packed_in_gzip:
+        packed = gzip.compress(packed)
+    begun: list[bool] = []
+    unfold = compression.unfold
+
+    def counted(*taken: Any, quick: bool = False) -> Any:  # noqa: ANN401
+        begun.append(quick)
+        return unfold(*taken, quick=quick)
+
+    monkeypatch.setattr(source, "unfold", counted)
+    (tmp_path / "log").write_bytes(packed)
+    assert NOISE.startswith(b"".join(Source(str(tmp_path / "log")).chunks()))
+    assert begun == ([True, False] if name == "gzip" or packed_in_gzip else [True])
 
 
 @pytest.mark.parametrize("magic", [b"\x1f\x8b\x08", b"BZh91AY&SY", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"])
