@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as renamed
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -142,7 +143,9 @@ def compressed(bench: Bench, sizes: Sizes) -> Iterator[Row]:
     """A sparse log as gzip leaves it."""
     plain, _ = bench.log("sparse", sizes.gzip)
     path = bench.compressed(plain)
-    case = f"gzip, {megabytes(path.stat().st_size)} of {megabytes(plain.stat().st_size)}, sparse text, to JSONL"
+    by = "ISA-L" if find_spec("isal") else "zlib"
+    packed, unpacked = (megabytes(one.stat().st_size) for one in (path, plain))
+    case = f"gzip, {packed} of {unpacked}, sparse text, unpacked by {by}, to JSONL"
     plain.unlink()
     yield from bench.rows(case, bench.xptrace("decode", "-T", "jsonl", path), [
         Peer(program("zlib loop", "peers.gunzip", path), Wanted(1.2)),
