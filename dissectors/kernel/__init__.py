@@ -30,6 +30,8 @@ HAS: Final = ("address", "value", "size", "direction", "type", "pointer", "count
 """What the bits of `has` say to be told, from the lowest."""
 SLOTS: Final = {name: place for place, name in enumerate(HAS)} | {"": 255}
 """Where an operation puts what it reads; the empty name is nowhere."""
+HAS_REGION: Final = 1 << len(HAS)
+"""The bit of `has` above them: the text is the name of the region of memory that was asked for."""
 CLOCK_NONE, CLOCK_WALL, CLOCK_MONOTONIC = range(3)
 
 SHAPE: Final = (
@@ -71,23 +73,25 @@ class Kernel(Protocol):
     """Whether it looks at 32 bytes at once."""
 
     def read_lines(
-        self, data: bytes, start: int, stop: int, programs: bytes, base: int, ports: int, out: Any,  # noqa: ANN401
+        self, data: bytes, start: int, stop: int, programs: bytes, base: int, ports: int, region: bytes,
+        out: Any,  # noqa: ANN401
     ) -> int:
         """Read whole lines as records into `out`, up to the first that is not plain; returns how many.
 
         One is plain if it has the form of a program, and is of an access that begins at one of so many ports from
-        `base` on, or of text.
+        `base` on, or of text; `region` is the name of the region of memory that these ports lie in.
 
         Raises ValueError where the window or the programs are none.
         """
 
     def walk(
-        self, data: bytes, start: int, stop: int, table: bytes, base: int, ports: int, out: Any,  # noqa: ANN401
+        self, data: bytes, start: int, stop: int, table: bytes, base: int, ports: int, region: bytes,
+        out: Any,  # noqa: ANN401
     ) -> int:
         """Read records of simpletrace that end before `stop` into `out`, up to the first that is not plain; how many.
 
         One is plain if it has the form of an event of the table, no file begins in it, and it is of an access that
-        begins at one of so many ports from `base` on, or of text.
+        begins at one of so many ports from `base` on, or of text; `region` is as for lines.
 
         Raises ValueError where the window or the table are none.
         """
@@ -119,8 +123,8 @@ class Kernel(Protocol):
         """
 
     def gather(
-        self, data: bytes, records: Any, events: bytes, allowed: bytes, base: int, region: bytes, shapes: Any,  # noqa: ANN401
-        known: int, table: Any, out: Any,  # noqa: ANN401
+        self, records: Any, events: bytes, allowed: bytes, base: int, shapes: Any, known: int, table: Any,  # noqa: ANN401
+        out: Any,  # noqa: ANN401
     ) -> tuple[int, int, int]:
         """Put records together to accesses in `out`: (accesses, records that they took, shapes known now).
 

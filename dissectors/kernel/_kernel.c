@@ -38,16 +38,17 @@ static int begin(PyObject *module)
 }
 
 static PyMethodDef METHODS[] = {
-    {"read_lines", kernel_read_lines, METH_VARARGS, "read_lines(data, start, stop, programs, base, ports, out) -> records"},
+    {"read_lines", kernel_read_lines, METH_VARARGS,
+     "read_lines(data, start, stop, programs, base, ports, region, out) -> records"},
     {"gather", kernel_gather, METH_VARARGS,
-     "gather(data, records, events, allowed, base, region, shapes, known, table, out) -> (accesses, records, shapes)"},
+     "gather(records, events, allowed, base, shapes, known, table, out) -> (accesses, records, shapes)"},
     {"keep_memory", keep_memory, METH_NOARGS, "keep_memory() -> None"},
     {"fill", kernel_fill, METH_VARARGS, "fill(text, pieces, which, numbers, columns) -> bytes"},
     {"span", kernel_span, METH_VARARGS,
      "span(data, start, stop, classes, ports, processor, out) -> (told, records, words, timed)"},
     {"pass_over", kernel_pass_over, METH_VARARGS,
      "pass_over(data, start, stop, forms, kinds, ignored, near, process) -> (records, told, place, reached)"},
-    {"walk", kernel_walk, METH_VARARGS, "walk(data, start, stop, forms, base, ports, out) -> records"},
+    {"walk", kernel_walk, METH_VARARGS, "walk(data, start, stop, forms, base, ports, region, out) -> records"},
     {"search", kernel_search, METH_VARARGS, "search(data, at, patterns, out, line) -> (lines found, place, line)"},
     {NULL, NULL, 0, NULL},
 };

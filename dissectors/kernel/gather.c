@@ -91,8 +91,6 @@ static int is_call_of(const Open *open, const Record *record, const Event *event
 }
 
 typedef struct {
-    const uint8_t *data;
-    size_t size;
     const Record *records;
     size_t count;
     const Event *events;
@@ -100,8 +98,6 @@ typedef struct {
     const uint8_t *allowed; /* by direction, port - base and size: whether such an access is a plain one */
     uint64_t base;
     size_t ports;
-    const uint8_t *region;
-    size_t region_length;
     Shape *shapes;
     uint32_t known;
     size_t most_shapes;
@@ -133,10 +129,8 @@ static size_t gather(Gathering *g, size_t *taken)
             break;
         uint64_t value = masked(record->value, record->size);
         if (event->tells == TELLS_CALL) {
-            if (!(record->has & HAS_VCPU) || (record->vcpu >= 0 && record->thread < 0) || !(record->has & HAS_TEXT) ||
-                record->text_length != g->region_length || record->text > g->size ||
-                record->text_length > g->size - record->text ||
-                memcmp(g->data + record->text, g->region, g->region_length) != 0 ||
+            const uint16_t called = HAS_VCPU | HAS_REGION;
+            if ((record->has & called) != called || (record->vcpu >= 0 && record->thread < 0) ||
                 !is_call_of(&open, record, event, value))
                 break;
             if (event->direction == READ) {
@@ -231,10 +225,10 @@ PyObject *kernel_gather(PyObject *module, PyObject *args)
     (void)module;
     enum { RECORDS, SHAPES, TABLE, OUT, OBJECTS };
     PyObject *objects[OBJECTS];
-    Py_buffer data, events, allowed, region, views[OBJECTS];
+    Py_buffer events, allowed, views[OBJECTS];
     unsigned long long base, known;
-    if (!PyArg_ParseTuple(args, "y*Oy*y*Ky*OKOO", &data, &objects[RECORDS], &events, &allowed, &base, &region,
-                          &objects[SHAPES], &known, &objects[TABLE], &objects[OUT]))
+    if (!PyArg_ParseTuple(args, "Oy*y*KOKOO", &objects[RECORDS], &events, &allowed, &base, &objects[SHAPES], &known,
+                          &objects[TABLE], &objects[OUT]))
         return NULL;
     PyObject *result = NULL;
     int have = 0;
@@ -242,11 +236,9 @@ PyObject *kernel_gather(PyObject *module, PyObject *args)
         have++;
     if (have == OBJECTS) {
         Gathering g = {
-            .data = data.buf, .size = (size_t)data.len,
             .records = views[RECORDS].buf, .count = (size_t)views[RECORDS].len / sizeof(Record),
             .events = events.buf, .kinds = (size_t)events.len / sizeof(Event),
             .allowed = allowed.buf, .base = base, .ports = (size_t)allowed.len / 18,
-            .region = region.buf, .region_length = (size_t)region.len,
             .shapes = views[SHAPES].buf, .known = known > UINT32_MAX ? UINT32_MAX : (uint32_t)known,
             .most_shapes = (size_t)views[SHAPES].len / sizeof(Shape),
             .table = views[TABLE].buf, .places = (size_t)views[TABLE].len / sizeof(uint32_t),
@@ -256,9 +248,7 @@ PyObject *kernel_gather(PyObject *module, PyObject *args)
     }
     while (have)
         PyBuffer_Release(&views[--have]);
-    PyBuffer_Release(&data);
     PyBuffer_Release(&events);
     PyBuffer_Release(&allowed);
-    PyBuffer_Release(&region);
     return result;
 }

@@ -417,8 +417,8 @@ static int event(const Programs *programs, const uint8_t *data, const uint8_t *a
 }
 
 /* One line without its newline. */
-static int line(const Programs *programs, Known *known, const uint8_t *data, const uint8_t *at, const uint8_t *end,
-                Record *record)
+static int line(const Programs *programs, const Ours *ours, Known *known, const uint8_t *data, const uint8_t *at,
+                const uint8_t *end, Record *record)
 {
     int dated = 0;
     if (at == end)
@@ -447,6 +447,7 @@ static int line(const Programs *programs, Known *known, const uint8_t *data, con
     }
     if (!event(programs, data, at, end, dated, record))
         return 0;
+    know_region(ours, data, record);
     *like = *record;
     if (like->has & HAS_TEXT)
         like->text -= (uint32_t)(at - data);
@@ -457,8 +458,8 @@ static int line(const Programs *programs, Known *known, const uint8_t *data, con
 }
 
 /* Up to the first line that is not plain: of another form, or of an access that begins beyond these ports. */
-static Py_ssize_t read_lines(const Programs *programs, const uint8_t *data, size_t at, size_t stop, uint64_t base,
-                             uint64_t ports, Record *out, size_t most, Known *known)
+static Py_ssize_t read_lines(const Programs *programs, const Ours *ours, const uint8_t *data, size_t at, size_t stop,
+                             Record *out, size_t most, Known *known)
 {
     size_t count = 0;
     known->second.length = 0;
@@ -471,9 +472,7 @@ static Py_ssize_t read_lines(const Programs *programs, const uint8_t *data, size
         *record = (Record){.time_ns = -1, .thread = -1, .vcpu = -1};
         record->start = (uint32_t)at;
         record->length = (uint32_t)(newline - (data + at) + 1);
-        if (!line(programs, known, data, data + at, newline, record))
-            break;
-        if (record->has & HAS_ADDRESS ? record->address - base >= ports : !(record->has & HAS_TEXT))
+        if (!line(programs, ours, known, data, data + at, newline, record) || !is_of(ours, record))
             break;
         at += record->length;
         count++;
@@ -484,17 +483,19 @@ static Py_ssize_t read_lines(const Programs *programs, const uint8_t *data, size
 PyObject *kernel_read_lines(PyObject *module, PyObject *args)
 {
     (void)module;
-    Py_buffer data, programs, out;
+    Py_buffer data, programs, region, out;
     PyObject *of;
     Py_ssize_t start, stop;
     unsigned long long base, ports;
-    if (!PyArg_ParseTuple(args, "y*nny*KKO", &data, &start, &stop, &programs, &base, &ports, &of))
+    if (!PyArg_ParseTuple(args, "y*nny*KKy*O", &data, &start, &stop, &programs, &base, &ports, &region, &of))
         return NULL;
     if (!get(of, &out, 1)) {
         PyBuffer_Release(&data);
         PyBuffer_Release(&programs);
+        PyBuffer_Release(&region);
         return NULL;
     }
+    const Ours ours = {base, ports, region.buf, (size_t)region.len};
     Py_ssize_t count = -1;
     Programs loaded;
     Known *known = PyMem_Malloc(sizeof *known); /* a thread's stack may be as small as that */
@@ -503,13 +504,14 @@ PyObject *kernel_read_lines(PyObject *module, PyObject *args)
     else if (start >= 0 && start <= stop && stop <= data.len && data.len <= INT32_MAX &&
         load(&loaded, programs.buf, (size_t)programs.len)) {
         Py_BEGIN_ALLOW_THREADS
-        count = read_lines(&loaded, data.buf, (size_t)start, (size_t)stop, base, ports, out.buf,
+        count = read_lines(&loaded, &ours, data.buf, (size_t)start, (size_t)stop, out.buf,
                            (size_t)out.len / sizeof(Record), known);
         Py_END_ALLOW_THREADS
     }
     PyMem_Free(known);
     PyBuffer_Release(&data);
     PyBuffer_Release(&programs);
+    PyBuffer_Release(&region);
     PyBuffer_Release(&out);
     if (count < 0) {
         if (PyErr_Occurred() == NULL)

@@ -22,7 +22,7 @@
 /* -- records: one layout for every source; dissectors.kernel.RECORD is the same as a numpy dtype */
 
 enum { HAS_ADDRESS = 1, HAS_VALUE = 2, HAS_SIZE = 4, HAS_DIRECTION = 8, HAS_TYPE = 16, HAS_POINTER = 32, HAS_COUNT = 64,
-       HAS_VCPU = 128, HAS_TEXT = 256 };
+       HAS_VCPU = 128, HAS_TEXT = 256, HAS_REGION = 512 };
 
 typedef struct {
     uint32_t start, length; /* in the window; a line's newline is counted */
@@ -102,6 +102,29 @@ static inline int store(Record *record, uint8_t slot, uint64_t value, int negati
         return 1;
     }
     return 0;
+}
+
+/* -- plain records */
+
+/* Ports, and the name of the region of memory that they lie in. */
+typedef struct {
+    uint64_t base, ports;
+    const uint8_t *region;
+    size_t region_length;
+} Ours;
+
+/* Whether a record is of an access that begins at one of these ports, or of text. */
+static inline int is_of(const Ours *ours, const Record *record)
+{
+    return record->has & HAS_ADDRESS ? record->address - ours->base < ours->ports : record->has & HAS_TEXT;
+}
+
+/* What the text of a record, which lies in the window, says of the region. */
+static inline void know_region(const Ours *ours, const uint8_t *data, Record *record)
+{
+    if (record->has & HAS_TEXT && record->text_length == ours->region_length &&
+        memcmp(data + record->text, ours->region, ours->region_length) == 0)
+        record->has |= HAS_REGION;
 }
 
 /* -- buffers */

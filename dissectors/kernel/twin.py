@@ -19,6 +19,7 @@ from dissectors.kernel import (
     BUCKETS,
     BY_FIELD,
     CLOCK_WALL,
+    HAS_REGION,
     MOST_PATTERNS,
     NOTHING,
     OP_DECIMAL,
@@ -42,7 +43,7 @@ from dissectors.kernel import (
     dtype,
 )
 from dissectors.kernel.twin_span import span
-from dissectors.kernel.twin_walk import pass_over, walk
+from dissectors.kernel.twin_walk import has_region, pass_over, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +106,7 @@ def keep_memory() -> None:
 
 
 def read_lines(
-    data: bytes, start: int, stop: int, programs: bytes, base: int, ports: int, out: Any,  # noqa: ANN401
+    data: bytes, start: int, stop: int, programs: bytes, base: int, ports: int, region: bytes, out: Any,  # noqa: ANN401
 ) -> int:
     """Read whole lines as records, up to the first that is not plain."""
     if not 0 <= start <= stop <= len(data) <= _MOST_WINDOW:
@@ -123,6 +124,8 @@ def read_lines(
                 break
         elif not _has(record, "text"):
             break
+        if has_region(data, record, region):
+            record["has"] |= HAS_REGION
         rows[count] = tuple(record.values())
         count, start = count + 1, end + 1
     return count
@@ -325,8 +328,8 @@ def _masked(value: int, size: int) -> int:
 
 
 def gather(
-    data: bytes, records: Any, events: bytes, allowed: bytes, base: int, region: bytes, shapes: Any,  # noqa: ANN401
-    known: int, table: Any, out: Any,  # noqa: ANN401
+    records: Any, events: bytes, allowed: bytes, base: int, shapes: Any, known: int, table: Any,  # noqa: ANN401
+    out: Any,  # noqa: ANN401
 ) -> tuple[int, int, int]:
     """Put records together to accesses; what is open at the end is not taken.
 
@@ -358,7 +361,7 @@ def gather(
             break
         value = _masked(record["value"], record["size"])
         if event.tells == TELLS_CALL:
-            if not _is_ours(data, record, region) or current is None or not current.calls(record, event, value, at):
+            if not _is_ours(record) or current is None or not current.calls(record, event, value, at):
                 break
             continue
         new = _begun(record, event, value, at)
@@ -398,13 +401,9 @@ def _is_allowed(access: _Open, allowed: bytes, base: int) -> bool:
     return port < ports and allowed[(access.direction * ports + port) * 9 + access.size] != 0
 
 
-def _is_ours(data: bytes, record: Fields, region: bytes) -> bool:
+def _is_ours(record: Fields) -> bool:
     """Whether a call is of the region, and of a vCPU that is known, or of none."""
-    text = data[record["text"] : record["text"] + record["text_length"]]
-    return (
-        _has(record, "vcpu", "text") and not (record["vcpu"] >= 0 > record["thread"])
-        and record["text"] + record["text_length"] <= len(data) and text == region
-    )
+    return bool(record["has"] & HAS_REGION) and _has(record, "vcpu") and not (record["vcpu"] >= 0 > record["thread"])
 
 
 # -- rows as text

@@ -18,6 +18,7 @@ from dissectors.kernel import (
     ARGUMENT_WIDTH,
     CLOCK_MONOTONIC,
     HAS,
+    HAS_REGION,
     MEANS_CALL,
     MEANS_NOTHING,
     MEANS_REQUEST,
@@ -61,7 +62,7 @@ class _UnsureError(Exception):
 
 
 def walk(
-    data: bytes, start: int, stop: int, table: bytes, base: int, ports: int, out: Any,  # noqa: ANN401
+    data: bytes, start: int, stop: int, table: bytes, base: int, ports: int, region: bytes, out: Any,  # noqa: ANN401
 ) -> int:
     """Read records of simpletrace, up to the first that is not plain."""
     _check(data, start, stop)
@@ -78,9 +79,17 @@ def walk(
                 break
         elif not record["has"] >> SLOTS["text"] & 1:
             break
+        if has_region(data, record, region):
+            record["has"] |= HAS_REGION
         rows[count] = tuple(record.values())
         count, start = count + 1, head.end
     return count
+
+
+def has_region(data: bytes, record: Mapping[str, int], region: bytes) -> bool:
+    """Whether the text of a record is this name."""
+    text = record["text"]
+    return bool(record["has"] >> SLOTS["text"] & 1) and data[text : text + record["text_length"]] == region
 
 
 def pass_over(

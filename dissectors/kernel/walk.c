@@ -260,17 +260,16 @@ static int read_record(const Table *table, const uint8_t *data, size_t size, siz
 
 /* Up to the first record that is not plain: of another event, not as its event is declared, of an access that begins
  * beyond these ports, or one that goes beyond `stop`. */
-static Py_ssize_t walk(const Table *table, const uint8_t *data, size_t size, size_t at, size_t stop, uint64_t base,
-                       uint64_t ports, Record *out, size_t most)
+static Py_ssize_t walk(const Table *table, const Ours *ours, const uint8_t *data, size_t size, size_t at, size_t stop,
+                       Record *out, size_t most)
 {
     size_t count = 0;
     Head head;
     while (count < most && read_head(table, data, at, stop, &head)) {
         Record *record = &out[count];
-        if (!read_record(table, data, size, at, &head, record))
+        if (!read_record(table, data, size, at, &head, record) || !is_of(ours, record))
             break;
-        if (record->has & HAS_ADDRESS ? record->address - base >= ports : !(record->has & HAS_TEXT))
-            break;
+        know_region(ours, data, record);
         at += record->length;
         count++;
     }
@@ -409,28 +408,31 @@ PyObject *kernel_pass_over(PyObject *module, PyObject *args)
 PyObject *kernel_walk(PyObject *module, PyObject *args)
 {
     (void)module;
-    Py_buffer data, forms, out;
+    Py_buffer data, forms, region, out;
     PyObject *of;
     Py_ssize_t start, stop;
     unsigned long long base, ports;
-    if (!PyArg_ParseTuple(args, "y*nny*KKO", &data, &start, &stop, &forms, &base, &ports, &of))
+    if (!PyArg_ParseTuple(args, "y*nny*KKy*O", &data, &start, &stop, &forms, &base, &ports, &region, &of))
         return NULL;
     if (!get(of, &out, 1)) {
         PyBuffer_Release(&data);
         PyBuffer_Release(&forms);
+        PyBuffer_Release(&region);
         return NULL;
     }
+    const Ours ours = {base, ports, region.buf, (size_t)region.len};
     Py_ssize_t count = -1;
     Table table;
     if (start >= 0 && start <= stop && stop <= data.len && data.len <= INT32_MAX &&
         load(&table, forms.buf, (size_t)forms.len)) {
         Py_BEGIN_ALLOW_THREADS
-        count = walk(&table, data.buf, (size_t)data.len, (size_t)start, (size_t)stop, base, ports, out.buf,
+        count = walk(&table, &ours, data.buf, (size_t)data.len, (size_t)start, (size_t)stop, out.buf,
                      (size_t)out.len / sizeof(Record));
         Py_END_ALLOW_THREADS
     }
     PyBuffer_Release(&data);
     PyBuffer_Release(&forms);
+    PyBuffer_Release(&region);
     PyBuffer_Release(&out);
     if (count < 0) {
         PyErr_SetString(PyExc_ValueError, "no such window, or no table");

@@ -28,6 +28,8 @@ MAGIC_BLACKLISTED: Final = 0xD249
 
 PORTS: Final = range(0x10, 0x20)
 """The fixed ports, present whatever the command register and the BARs say."""
+REGION: Final = "xen-fixed"
+"""The region of memory that QEMU's device has them in (hw/i386/xen/xen_platform.c)."""
 BAR0_SIZE: Final = 0x100
 LOG_BUFFER: Final = 4095
 """Characters the device holds before it must emit a line; the one that finds them all held is dropped."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from dissectors import Dissector, Given, Passed, Wanted
 from dissectors.clock import MONOTONIC, WALL
 from dissectors.kernel import RECORD, Batch, Kernel, dtype
-from dissectors.platform.registers import PORTS
+from dissectors.platform.registers import PORTS, REGION
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import CHARACTER, POINTER, REAL, STRING, Argument, EventDeclaration
@@ -461,7 +461,9 @@ class SimpleTrace:
         while rules.table is not None and rules.table.packed and held.reach(_BEYOND + 1):
             stop = len(held.data) - _BEYOND
             records = self._room()
-            count = kernel.walk(held.data, held.at, stop, rules.table.packed, PORTS.start, len(PORTS), records)
+            count = kernel.walk(
+                held.data, held.at, stop, rules.table.packed, PORTS.start, len(PORTS), REGION.encode(), records
+            )
             end = int(records[count - 1]["start"]) + int(records[count - 1]["length"]) if count else held.at
             yield from self._handed(held, rules, records[:count])
             if stop - end > _NEARLY and count < len(records):

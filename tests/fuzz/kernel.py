@@ -193,12 +193,12 @@ class Target:
 
     def _read(self, function: Callable[..., int], data: bytes, start: int, programs: bytes, room: int) -> object:
         out = self._np.zeros(room, self._record)
-        count = function(data, start, len(data), programs, 0, (1 << 64) - 1, out)
+        count = function(data, start, len(data), programs, 0, (1 << 64) - 1, b"xen-fixed", out)
         return out[:count].tolist()
 
     def _gather(self, given: Input) -> Call:
         most, room = given.choice(5), given.choice(5)
-        kinds, allowed, region, data = given.part(), given.part(), given.part(), given.part()
+        kinds, allowed = given.part(), given.part()
         raw = bytearray(given.rest())
         del raw[len(raw) // 64 * 64 :]
 
@@ -206,7 +206,7 @@ class Target:
             records = self._np.frombuffer(raw, self._record) if raw else self._np.zeros(0, self._record)
             shapes, out = self._np.zeros(most, self._shape), self._np.zeros(room, self._access)
             table = self._np.zeros(1 << most.bit_length(), "<u4")
-            done, taken, known = kernel.gather(data, records, kinds, allowed, 16, region, shapes, 0, table, out)
+            done, taken, known = kernel.gather(records, kinds, allowed, 16, shapes, 0, table, out)
             return out[:done].tolist(), taken, shapes[:known].tolist()
 
         return call

@@ -34,8 +34,6 @@ from xptrace.access.stretch import Block, Stretch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-REGION: Final = b"xen-fixed"
-"""The memory region of the fixed ports."""
 MOST_SHAPES: Final = 1 << 13
 """Kinds of accesses that are kept in mind."""
 _MOST_TEMPLATES: Final = 2 * MOST_SHAPES
@@ -117,8 +115,7 @@ class Bulk:
                 self._forget()
             records = stretch.records[stretch.taken :]
             count, taken, self._known = self._kernel.gather(
-                stretch.data, records, events, _ALLOWED, PORTS.start, REGION, self._shapes, self._known, self._table,
-                out,
+                records, events, _ALLOWED, PORTS.start, self._shapes, self._known, self._table, out
             )
             self._learn(stretch)
             if count:

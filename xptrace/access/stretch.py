@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from dissectors.kernel import RECORD, dtype
-from dissectors.platform.registers import PORTS
+from dissectors.platform.registers import PORTS, REGION
 from dissectors.record import Record
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class PlainLines:
             out = self._spare.popleft()
         except IndexError:  # not asked beforehand: another thread may take the last one
             out = np.empty(_MOST_RECORDS, dtype(RECORD))
-        count = self._kernel.read_lines(window.data, start, window.size, programs, PORTS.start, len(PORTS), out)
+        count = self._kernel.read_lines(
+            window.data, start, window.size, programs, PORTS.start, len(PORTS), REGION.encode(), out
+        )
         return out[:count]
 
     def over(self, records: Numbers) -> None:

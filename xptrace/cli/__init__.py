@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import sys
@@ -74,16 +75,22 @@ _SWITCH_S: Final = 0.0005
 """How long a thread waits for the interpreter's lock: those that read and unpack need it often, and for a moment."""
 _NO_THREADS: Final = "OPENBLAS_NUM_THREADS", "1"
 """numpy begins threads for linear algebra, of which there is none here: they take as long as to load the rest of it."""
+_ONE_HEAP: Final = "ARROW_DEFAULT_MEMORY_POOL", "system"
+"""Arrow's own heap gives back what it does not need for a moment; what it then gets again has to be cleared anew."""
+_YOUNG: Final = 50_000
+"""Objects at which cycles are looked for: modules that load make many, and none of them is to be collected."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
     try:
         words = sys.argv[1:] if argv is None else argv
         chosen = next((word for word in words if not word.startswith("-")), "")
         arguments = parser(chosen).parse_args(argv)
         sys.setswitchinterval(_SWITCH_S)
-        os.environ.setdefault(*_NO_THREADS)
+        for setting in (_NO_THREADS, _ONE_HEAP):
+            os.environ.setdefault(*setting)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped, not refused
                 stream.reconfigure(errors="backslashreplace")

@@ -16,7 +16,7 @@ from dissectors.qemu import catalogue
 from dissectors.qemu.programs import EVENTS
 
 DATA: Final = Path(__file__).parents[2] / "data"
-BASE, PORTS = 0x10, 16
+BASE, PORTS, REGION = 0x10, 16, b"xen-fixed"
 
 HOSTILE: Final = (
     b"0", b"00", b"007", b"-0", b"-1", b"-2", b"+1", b"9" * 18, b"9" * 19, b"1" + b"0" * 18, b"18446744073709551615",
@@ -112,7 +112,7 @@ def read(kernel: Kernel, data: bytes, programs: bytes, start: int = 0, stop: int
          ports: int = PORTS, room: int = 64) -> list[dict[str, int]]:
     """The records that a kernel reads, each by its fields."""
     out = np.full(room, 0x5A, dtype(RECORD))
-    count = kernel.read_lines(data, start, len(data) if stop is None else stop, programs, base, ports, out)
+    count = kernel.read_lines(data, start, len(data) if stop is None else stop, programs, base, ports, REGION, out)
     assert 0 <= count <= room
     names = [name for name, _ in RECORD]
     return [dict(zip(names, row, strict=True)) for row in out[:count].tolist()]

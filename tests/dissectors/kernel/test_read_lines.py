@@ -13,14 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dissectors import Given
-from dissectors.kernel import HAS, RECORD, SLOTS, Kernel, dtype, twin
+from dissectors.kernel import HAS, HAS_REGION, RECORD, SLOTS, Kernel, dtype, twin
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import DeclarationError, read_declarations
 from dissectors.qemu.programs import EVENTS, programs
 from dissectors.qemu.textlog import TextLog
 from dissectors.record import Record
-from tests.dissectors.kernel.material import BASE, DATA, PORTS, lines, printed, read, real
+from tests.dissectors.kernel.material import BASE, DATA, PORTS, REGION, lines, printed, read, real
 
 ARGUMENTS: Final = {
     "addr": "address", "data": "value", "val": "value", "value": "value", "size": "size", "dir": "direction",
@@ -66,6 +66,7 @@ def agrees(record: dict[str, int], data: bytes, told: Catalogue) -> None:
         has |= 1 << SLOTS[place]
         if place == "text":
             assert data[record["text"] : record["text"] + record["text_length"]] == value
+            has |= HAS_REGION * (value == REGION)
         else:
             assert record[place] == (LETTERS[value] if isinstance(value, bytes) else value)
     assert record["has"] == has
@@ -230,14 +231,14 @@ def test_a_time_that_is_like_the_one_before(kernel: Kernel, again: bytes) -> Non
 def test_a_window_that_there_is_not_is_refused(kernel: Kernel, start: int, stop: int) -> None:
     for one in (kernel, twin):
         with pytest.raises(ValueError, match="window"):
-            one.read_lines(b"a b\n\n", start, stop, b"", 0, 16, np.empty(1, dtype(RECORD)))
+            one.read_lines(b"a b\n\n", start, stop, b"", 0, 16, b"", np.empty(1, dtype(RECORD)))
 
 
 def test_programs_that_are_cut_are_refused(kernel: Kernel) -> None:
     for one in (kernel, twin):
         for end in range(len(ours())):
             try:
-                one.read_lines(b"", 0, 0, ours()[:end], 0, 16, np.empty(1, dtype(RECORD)))
+                one.read_lines(b"", 0, 0, ours()[:end], 0, 16, b"", np.empty(1, dtype(RECORD)))
             except ValueError:
                 continue
             assert programs_end(end)
@@ -254,7 +255,7 @@ def programs_end(end: int) -> bool:
 
 def test_a_place_for_records_that_cannot_be_written_is_refused(kernel: Kernel) -> None:
     with pytest.raises((BufferError, TypeError, ValueError)):
-        kernel.read_lines(b"", 0, 0, b"", 0, 16, bytes(64))
+        kernel.read_lines(b"", 0, 0, b"", 0, 16, b"", bytes(64))
 
 
 def test_most_of_a_log_of_the_device_is_plain(kernel: Kernel) -> None:

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dissectors import Given
-from dissectors.kernel import HAS, RECORD, SLOTS, Kernel, dtype, twin_walk
+from dissectors.kernel import HAS, HAS_REGION, RECORD, SLOTS, Kernel, dtype, twin_walk
 from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import EventDeclaration, read_declarations
 from dissectors.qemu.layouts import NUMBERS, Table
@@ -23,7 +23,7 @@ from dissectors.qemu.programs import EVENTS
 from dissectors.qemu.simpletrace import DISSECTOR, SimpleTrace
 from dissectors.qemu.simpletrace_records import arguments, records
 from dissectors.record import Record
-from tests.dissectors.kernel.material import BASE, DATA, PORTS
+from tests.dissectors.kernel.material import BASE, DATA, PORTS, REGION
 
 ARGUMENTS: Final = {
     "addr": "address", "data": "value", "val": "value", "value": "value", "size": "size", "dir": "direction",
@@ -104,7 +104,7 @@ def walked(
     base: int = BASE, ports: int = PORTS, room: int = 16,
 ) -> list[dict[str, int]]:
     out = np.full(64 * room, 0x5A, "u1").view(dtype(RECORD))
-    count = kernel.walk(data, start, len(data) if stop is None else stop, layouts, base, ports, out)
+    count = kernel.walk(data, start, len(data) if stop is None else stop, layouts, base, ports, REGION, out)
     assert 0 <= count <= room
     assert (out[count + 1 :].view("u1") == 0x5A).all()
     return [dict(zip(FIELDS, row, strict=True)) for row in out[:count].tolist()]
@@ -154,6 +154,7 @@ def agrees(record: dict[str, int], data: bytes, one: Record) -> None:
         has |= 1 << SLOTS[place]
         if place == "text":
             assert data[record["text"] : record["text"] + record["text_length"]] == value
+            has |= HAS_REGION * (value == REGION)
         else:
             assert record[place] == (LETTERS[value] if isinstance(value, bytes) else value)
     assert record["has"] == has
