@@ -2,6 +2,6 @@
 
 import sys
 
-from xptrace.cli import main
+from xptrace.cli import program
 
-sys.exit(main())
+sys.exit(program())

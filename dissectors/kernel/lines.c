@@ -7,6 +7,7 @@
 #define MOST_LINE 65535
 #define MOST_FORMS 64
 #define LENGTHS 64
+#define FURTHER 1024 /* memory is asked for what lies so much further: by then it is there */
 
 /* -- op-programs: what dissectors.qemu.programs compiles declarations to */
 
@@ -311,24 +312,30 @@ static const uint8_t *pid_at_second(const uint8_t *at, const uint8_t *end, Secon
     return at;
 }
 
+#define MICRO 7 /* 213774: */
+
+/* The microseconds behind a second, of which eight bytes can be read; 0 where they are none. */
+static inline int micro(const uint8_t *at, const Second *second, Record *record)
+{
+    uint64_t all = (word(at) << 16 | ('0' << 8 | '0')) ^ '0' * EACH;
+    if ((all | (all + 6 * EACH)) & 0xF0 * EACH || at[MICRO - 1] != ':')
+        return 0;
+    record->thread = second->thread;
+    record->time_ns = second->seconds * BILLION + (int64_t)together(all, 10) * 1000;
+    record->clock = CLOCK_WALL;
+    return 1;
+}
+
 /* 213@1795406729.213774: and what is read of it. Returns the end or NULL. */
 static const uint8_t *pid_at_time(const uint8_t *at, const uint8_t *end, Second *second, Record *record)
 {
-    uint64_t micro;
     if (second->length && end - at > (ptrdiff_t)second->length && same(second->at, at, second->length))
         at += second->length;
     else if ((at = pid_at_second(at, end, second)) == NULL)
         return NULL;
-    if (end - at < 8 || at[6] != ':') /* an event of one letter would be none of ours */
+    if (end - at <= MICRO || !micro(at, second, record)) /* an event of one letter would be none of ours */
         return NULL;
-    uint64_t all = (word(at) << 16 | ('0' << 8 | '0')) ^ '0' * EACH;
-    if ((all | (all + 6 * EACH)) & 0xF0 * EACH)
-        return NULL;
-    micro = together(all, 10);
-    record->thread = second->thread;
-    record->time_ns = second->seconds * BILLION + (int64_t)micro * 1000;
-    record->clock = CLOCK_WALL;
-    return at + 7;
+    return at + MICRO;
 }
 
 /* The first blank, or the end. */
@@ -359,13 +366,50 @@ static void forget(Record *record)
 #define KNOWN 4096 /* a power of two */
 
 typedef struct {
+    uint32_t at, length; /* of the text behind the time, where it came last; no length is a free place */
+    uint16_t dated, next; /* next: the place of what came after it */
+} Key;
+
+typedef struct {
     Second second;
-    struct {
-        uint32_t at, length; /* of the text behind the time, where it came last; no length is a free place */
-        int dated;
-    } keys[KNOWN];
+    uint16_t last; /* the place of the line before */
+    Key keys[KNOWN];
     Record records[KNOWN]; /* whose text is counted from there */
 } Known;
+
+/* A line that says the same as the one at that place; its text is there now. */
+static inline void recall(Known *known, size_t place, const uint8_t *data, const uint8_t *text, Record *record)
+{
+    Record like = known->records[place];
+    like.start = record->start;
+    like.length = record->length;
+    like.time_ns = record->time_ns;
+    like.thread = record->thread;
+    like.clock = record->clock;
+    known->keys[place].at = (uint32_t)(text - data);
+    if (like.has & HAS_TEXT)
+        like.text += known->keys[place].at;
+    *record = like;
+}
+
+/* Whether a line is of the same second as the one before, and says what came after that line the last time. */
+static inline int goes_on(Known *known, const uint8_t *data, size_t at, size_t stop, Record *record)
+{
+    const Second *second = &known->second;
+    const size_t place = known->keys[known->last].next;
+    const Key *key = &known->keys[place];
+    const size_t stamp = second->length + MICRO, size = stamp + key->length;
+    const uint8_t *text = data + at + stamp;
+    if (!second->length || !key->length || key->dated || size > MOST_LINE || stop - at <= size ||
+        text[key->length] != '\n' || !same(second->at, data + at, second->length) ||
+        !micro(text - MICRO, second, record) || memcmp(data + key->at, text, key->length) != 0)
+        return 0;
+    record->start = (uint32_t)at;
+    record->length = (uint32_t)size + 1;
+    recall(known, place, data, text, record);
+    known->last = (uint16_t)place;
+    return 1;
+}
 
 /* Any number that tells texts apart: words side by side, the last one up to the end. */
 static inline uint64_t hashed(const uint8_t *at, size_t count)
@@ -430,30 +474,23 @@ static int line(const Programs *programs, const Ours *ours, Known *known, const 
             return 0;
     }
     size_t length = (size_t)(end - at), place = hashed(at, length) & (KNOWN - 1);
-    Record *like = &known->records[place];
-    if (length && known->keys[place].length == length && known->keys[place].dated == dated &&
-        memcmp(data + known->keys[place].at, at, length) == 0) {
-        Record again = *like;
-        again.start = record->start;
-        again.length = record->length;
-        again.time_ns = record->time_ns;
-        again.thread = record->thread;
-        again.clock = record->clock;
-        if (again.has & HAS_TEXT)
-            again.text += (uint32_t)(at - data);
-        *record = again;
-        known->keys[place].at = (uint32_t)(at - data);
+    Key *key = &known->keys[place];
+    known->keys[known->last].next = (uint16_t)place;
+    known->last = (uint16_t)place;
+    if (length && key->length == length && key->dated == dated && memcmp(data + key->at, at, length) == 0) {
+        recall(known, place, data, at, record);
         return 1;
     }
     if (!event(programs, data, at, end, dated, record))
         return 0;
     know_region(ours, data, record);
+    Record *like = &known->records[place];
     *like = *record;
     if (like->has & HAS_TEXT)
         like->text -= (uint32_t)(at - data);
-    known->keys[place].at = (uint32_t)(at - data);
-    known->keys[place].length = (uint32_t)length;
-    known->keys[place].dated = dated;
+    key->at = (uint32_t)(at - data);
+    key->length = (uint32_t)length;
+    key->dated = (uint16_t)dated;
     return 1;
 }
 
@@ -462,9 +499,14 @@ static Py_ssize_t read_lines(const Programs *programs, const Ours *ours, const u
                              Record *out, size_t most, Known *known)
 {
     size_t count = 0;
-    known->second.length = 0;
+    known->second.length = known->last = 0;
     memset(known->keys, 0, sizeof known->keys);
     while (count < most && at < stop) {
+        __builtin_prefetch(data + (stop - at > FURTHER ? at + FURTHER : at));
+        if (goes_on(known, data, at, stop, &out[count])) {
+            at += out[count++].length;
+            continue;
+        }
         const uint8_t *newline = memchr(data + at, '\n', stop - at);
         if (newline == NULL || newline - (data + at) > MOST_LINE)
             break;

@@ -6,7 +6,7 @@ accesses that are alike; only what the guest writes to the log port is followed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,62 +146,71 @@ class Bulk:
     def _block(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> Block:
         import numpy as np
 
-        first = accesses["first"] + stretch.taken
+        records = accesses["first"] + stretch.taken
         which = self._template[accesses["shape"]]
-        numbers = _numbers(stretch, first)
-        if lines := list(self._lines(stretch, accesses, assembler)):
-            after, templates, records = np.array(lines, dtype="<i8").T
+        after, templates, said = self._lines(stretch, accesses, assembler)
+        if len(after):
             order = np.argsort(np.concatenate((np.arange(len(which)), after)), kind="stable")
             which = np.concatenate((which, templates.astype("<u4")))[order]
-            numbers = np.concatenate((numbers, _numbers(stretch, records)))[order]
-        return Block(self._templates, which, numbers)
+            records = np.concatenate((records, said))[order]
+        return Block(self._templates, which, _numbers(stretch, records))
 
-    def _lines(
-        self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler
-    ) -> Iterator[tuple[int, int, int]]:
-        """(access after which it is complete, template, record) of every line that the guest wrote to the log."""
+    def _lines(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> NDArray[Any]:
+        """Every line that the guest wrote to the log: the access after which it is complete, its template, its record.
+
+        An array of three rows, and a column each line.
+        """
         import numpy as np
 
-        base = stretch.taken
         said = self._said[accesses["shape"]]
         places = np.flatnonzero(said >= 0)
         characters = said[places].astype("u1").tobytes()
-        emitted = accesses["said"]
-        turns = np.flatnonzero((said == _NEWLINE) | (emitted != NOTHING))
-        until = np.searchsorted(places, turns).tolist()
-        ends = (said[turns] == _NEWLINE).tolist()
-        logs = emitted[turns]
-        told_at = np.where(logs == NOTHING, 0, base + logs)
-        starts = stretch.records["text"][told_at].tolist()
-        lengths = stretch.records["text_length"][told_at].tolist()
-        data, known = stretch.data, self._messages
-        done = 0
-        for turn, end, is_end, log, start, length in zip(
-            turns.tolist(), until, ends, logs.tolist(), starts, lengths, strict=True
-        ):
-            if log != NOTHING and is_end:
-                text = data[start : start + length]
-                if assembler.completes(characters[done:end], text):
+        logs = accesses["said"]
+        turns = np.flatnonzero((said == _NEWLINE) | (logs != NOTHING))
+        until = np.searchsorted(places, turns)
+        if len(turns) and ((said[turns] == _NEWLINE) & (logs[turns] != NOTHING)).all():
+            records = stretch.taken + logs[turns].astype("<i8")
+            told, end = list(stretch.texts(records)), int(until[-1]) + 1
+            if assembler.completes(characters[:end], told):
+                templates = [self._whole(stretch, one, text) for one, text in zip(records.tolist(), told, strict=True)]
+                rest = self._held(stretch, accesses, assembler, places[end:], characters[end:])
+                return np.hstack((np.array((turns, templates, records)), _columns(rest)))
+        return _columns(self._one_by_one(stretch, accesses, assembler, places, characters, zip(
+            turns.tolist(), until.tolist(), said[turns].tolist(), logs[turns].tolist(), strict=True)))
+
+    def _one_by_one(
+        self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler, places: NDArray[Any], characters: bytes,
+        turns: Iterable[tuple[int, int, int, int]],
+    ) -> Iterator[tuple[int, int, int]]:
+        """The same, where a line is not told by the device, or otherwise than the guest wrote it.
+
+        A turn is an access that ends a line, or with which one is told; the characters written before it; what it
+        writes itself, and what is told.
+        """
+        base, done = stretch.taken, 0
+        for turn, end, said, log in turns:
+            if log != NOTHING and said == _NEWLINE:
+                (text,) = stretch.texts([base + log])
+                if assembler.completes(characters[done : end + 1], [text]):
                     done = end + 1
-                    number = known.get(text)
-                    yield turn, self._whole(stretch, base + log, text) if number is None else number, base + log
+                    yield turn, self._whole(stretch, base + log, text), base + log
                     continue
-            if done < end:
-                yield from self._held(stretch, accesses, assembler, places[done:end], characters[done:end])
+            yield from self._held(stretch, accesses, assembler, places[done:end], characters[done:end])
             done = end
-            if said[turn] >= 0:
-                assembler.character(int(said[turn]), stretch.record(base + int(accesses["last"][turn])))
+            if said >= 0:
+                assembler.character(said, stretch.record(base + int(accesses["last"][turn])))
                 done += 1
             for line in assembler.take([] if log == NOTHING else [stretch.record(base + log)]):
                 yield turn, *self._line(stretch, line)
-        if done < len(places):
-            yield from self._held(stretch, accesses, assembler, places[done:], characters[done:])
+        yield from self._held(stretch, accesses, assembler, places[done:], characters[done:])
 
     def _whole(self, stretch: Stretch, record: int, text: bytes) -> int:
-        """A new template: a line just as the device tells it."""
-        line = Line(text, complete=True, records=[stretch.record(record)])
-        number = self._messages[text] = self._new(self._making.message(line))
-        self._characters += len(text)
+        """The template of a line just as the device tells it."""
+        number = self._messages.get(text)
+        if number is None:
+            line = Line(text, complete=True, records=[stretch.record(record)])
+            number = self._messages[text] = self._new(self._making.message(line))
+            self._characters += len(text)
         return number
 
     def _line(self, stretch: Stretch, line: Line) -> tuple[int, int]:
@@ -214,6 +223,8 @@ class Bulk:
     ) -> Iterator[tuple[int, int, int]]:
         """Characters that end no line, unless the device's buffer is full."""
         base = stretch.taken
+        if not text:
+            return
         if assembler.room(len(text)):
             assembler.characters(text, stretch.record(base + int(accesses["last"][places[-1]])))
             return
@@ -223,16 +234,21 @@ class Bulk:
                 yield place, *self._line(stretch, line)
 
 
+def _columns(lines: Iterable[tuple[int, int, int]]) -> NDArray[Any]:
+    """Lines as an array of three rows."""
+    import numpy as np
+
+    return np.array(list(lines), dtype="<i8").reshape(-1, 3).T
+
+
 def _numbers(stretch: Stretch, records: NDArray[Any]) -> NDArray[Any]:
     """What each row has of its own, as `Block.numbers`, of the records that tell it."""
     import numpy as np
 
-    numbers = np.empty((len(records), 3), dtype="<i8")
-    numbers[:, 0] = stretch.records["time_ns"][records]
-    numbers[:, 1] = stretch.records["start"][records]
-    numbers[:, 1] += stretch.offset
-    numbers[:, 2] = records
-    numbers[:, 2] += stretch.line
+    numbers = np.empty((3, len(records)), dtype="<i8")
+    numbers[0] = stretch.records["time_ns"][records]
+    np.add(stretch.records["start"][records], stretch.offset, out=numbers[1])
+    np.add(records, stretch.line, out=numbers[2])
     return numbers
 
 

@@ -8,6 +8,7 @@ NUL ends the text early. The same line seen as bytes and as `xen_platform_log` i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dissectors.clock import MONOTONIC
@@ -64,13 +65,15 @@ class Assembler:
         self._held += text
         self._last = last
 
-    def completes(self, text: bytes, told: bytes) -> bool:
-        """Whether these bytes and a newline make, with what is held, just the line that the device tells: it is over.
+    def completes(self, written: bytes, told: Sequence[bytes]) -> bool:
+        """Whether these bytes make, with what is held, just the lines that the device tells, each with a newline.
 
-        That is so of most lines. Where it is not, nothing has been done.
+        They are then over. That is so of most lines. Where it is not, nothing has been done.
         """
-        whole = self._held + text
-        if self._gap or whole != told or b"\0" in told or len(told) >= LOG_BUFFER:
+        lines = b"\n".join((*told, b""))
+        if self._gap or self._held + written != lines or b"\0" in lines or lines.count(b"\n") != len(told):
+            return False
+        if any(len(one) >= LOG_BUFFER for one in told):
             return False
         self._held.clear()
         return True

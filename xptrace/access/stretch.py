@@ -98,16 +98,20 @@ class Stretch:
 
     def text(self, index: int) -> bytes:
         """The text of one of them."""
-        record = self.records[index]
-        start = int(record["text"])
-        return self.data[start : start + int(record["text_length"])]
+        return next(self.texts([index]))
+
+    def texts(self, indices: NDArray[Any] | Sequence[int]) -> Iterator[bytes]:
+        """The text of each of these."""
+        records, data = self.records[indices], self.data
+        for start, length in zip(records["text"].tolist(), records["text_length"].tolist(), strict=True):
+            yield data[start : start + length]
 
 
 @dataclass(slots=True)
 class Block:
     """Rows in order, each of them one of `templates` but for its time and its place; `which` numbers them.
 
-    `numbers` has a line for each row: its time (nanoseconds; meaningless where the template has none), offset and line.
+    `numbers` has a column for each row: its time (nanoseconds; meaningless where the template has none), offset, line.
     """
 
     templates: Sequence[Row]
@@ -121,12 +125,12 @@ class Block:
         import numpy as np
 
         told = row.row()
-        numbers = np.array([[told["time_ns"] or 0, told["offset"], told["line"]]], dtype="<i8")
+        numbers = np.array([[told["time_ns"] or 0], [told["offset"]], [told["line"]]], dtype="<i8")
         return Block([row], np.zeros(1, dtype="<u4"), numbers)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The keys of each row, in order."""
-        for number, (time_ns, offset, line) in zip(self.which.tolist(), self.numbers.tolist(), strict=True):
+        for number, (time_ns, offset, line) in zip(self.which.tolist(), self.numbers.T.tolist(), strict=True):
             row = self.templates[number].row()
             if row["time_ns"] is not None:
                 row["time_ns"] = time_ns
@@ -149,4 +153,4 @@ class Block:
         for number in self.used().tolist():
             chosen[number] = wanted(self.templates[number])
         kept = chosen[self.which]
-        return self if kept.all() else replace(self, which=self.which[kept], numbers=self.numbers[kept])
+        return self if kept.all() else replace(self, which=self.which[kept], numbers=self.numbers[:, kept])

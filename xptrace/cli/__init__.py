@@ -81,16 +81,24 @@ _YOUNG: Final = 50_000
 """Objects at which cycles are looked for: modules that load make many, and none of them is to be collected."""
 
 
+def program() -> int:
+    """Run the command of the command line, in a process that is there for nothing else; returns the exit code."""
+    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
+    sys.setswitchinterval(_SWITCH_S)
+    for setting in (_NO_THREADS, _ONE_HEAP):
+        os.environ.setdefault(*setting)
+    try:
+        return main()
+    finally:
+        gc.freeze()  # what goes with the process need not be looked through for cycles
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
     try:
         words = sys.argv[1:] if argv is None else argv
         chosen = next((word for word in words if not word.startswith("-")), "")
         arguments = parser(chosen).parse_args(argv)
-        sys.setswitchinterval(_SWITCH_S)
-        for setting in (_NO_THREADS, _ONE_HEAP):
-            os.environ.setdefault(*setting)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is escaped, not refused
                 stream.reconfigure(errors="backslashreplace")

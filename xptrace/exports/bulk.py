@@ -79,7 +79,7 @@ class _Many:
             self._known += 1
         if self._kernel is None or not self._columns:
             return "".join(f"{self._write(row)}\n" for row in block.rows()).encode()
-        numbers = np.ascontiguousarray(block.numbers[:, self._columns])
+        numbers = np.ascontiguousarray(block.numbers[self._columns, :].T)
         return self._kernel.fill(bytes(self._text), self._pieces, block.which, numbers, len(self._columns))
 
     def _learn(self, template: Row) -> None:

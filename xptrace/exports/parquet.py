@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from xptrace.access.stretch import Block
@@ -96,8 +97,10 @@ def write(case: Case, file: IO[bytes]) -> None:
 
 def write_rows(rows: Iterable[Row | Block], file: IO[bytes]) -> None:
     """Write accesses and messages that were chosen already: all that their table asks of a case is its blocks."""
-    with Ahead(parts(rows), _MOST_PARTS) as ready:  # it reads, too, while what writes is loaded
-        write(cast("Case", _Chosen(ready)), file)
+    with Ahead(parts(rows), _MOST_PARTS) as ready:
+        rest = iter(ready)
+        first = list(islice(rest, 1))  # what writes is loaded while the rest is read
+        write(cast("Case", _Chosen(chain(first, rest))), file)
 
 
 @dataclass(frozen=True, slots=True)

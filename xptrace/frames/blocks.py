@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from xptrace.access.rows import Message
 from xptrace.access.stretch import Block
-from xptrace.frames.arrays import numbers, told
+from xptrace.frames.arrays import numbers, taken, told
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 Arrays = Callable[[Sequence["Row"]], "pa.RecordBatch"]
 """Makes a batch of rows, in the columns of a table."""
 
-_NUMBERS = ("time_ns", "offset", "line")
-"""The columns of `Block.numbers`."""
+_OWN: Final = {"time_ns": 0, "time": 0, "offset": 1, "line": 2}
+"""The columns that every row has its own numbers in, and which of `Block.numbers`."""
 
 
 class Templates:
@@ -49,12 +50,12 @@ class Templates:
         which = []
         for block in blocks:
             if block.templates is self.rows:
-                which.append(block.which.astype("<i8"))
+                which.append(block.which.astype(np.intp))
             else:
-                which.append(block.which.astype("<i8") + (self._known + len(others)))
+                which.append(block.which.astype(np.intp) + (self._known + len(others)))
                 others += block.templates
         made = _joined(self._made, self._arrays(others)) if others or self._made is None else self._made
-        return _taken(made, np.concatenate(which), np.concatenate([block.numbers for block in blocks]))
+        return _taken(made, np.concatenate(which), np.concatenate([block.numbers for block in blocks], axis=1))
 
     @property
     def _known(self) -> int:
@@ -80,34 +81,20 @@ def _joined(one: pa.RecordBatch | None, other: pa.RecordBatch) -> pa.RecordBatch
     return both
 
 
-def _taken(templates: pa.RecordBatch, which: NDArray[Any], own: NDArray[Any]) -> pa.RecordBatch:
+def _taken(templates: pa.RecordBatch, which: NDArray[np.intp], own: NDArray[Any]) -> pa.RecordBatch:
     """The templates that each row has, with the numbers that are its own."""
     import numpy as np
     import pyarrow as pa
 
     used = np.zeros(templates.num_rows, dtype=bool)
     used[which] = True
-    if not used.all():
-        templates = _compact(templates.take(numbers(np.flatnonzero(used), pa.int64())))
-        which = (np.cumsum(used) - 1)[which]
-    taken = numbers(which, pa.int64())
+    places = np.flatnonzero(used)
+    which = (np.cumsum(used) - 1).take(which)
     columns = []
     for field, column in zip(templates.schema, templates.columns, strict=True):
-        if field.name in _NUMBERS:
-            columns.append(numbers(own[:, _NUMBERS.index(field.name)], field.type, told(column)[which]))
-        elif field.name == "time":  # a date, where the template has one
-            columns.append(numbers(own[:, 0], field.type, told(column)[which]))
+        if field.name in _OWN:  # a date, where the template has one
+            there = told(column)[places]
+            columns.append(numbers(own[_OWN[field.name]], field.type, None if there.all() else there.take(which)))
         else:
-            columns.append(column.take(taken))
+            columns.append(taken(column, places, which))
     return pa.record_batch(columns, schema=templates.schema)
-
-
-def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same without the texts of dictionaries that no row has."""
-    import pyarrow as pa
-
-    columns = [
-        column.cast(field.type.value_type).dictionary_encode() if pa.types.is_dictionary(field.type) else column
-        for field, column in zip(batch.schema, batch.columns, strict=True)
-    ]
-    return pa.record_batch(columns, schema=batch.schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -68,7 +69,7 @@ _CONVERSION: Final = re.compile(r"%#?\d*l*[diuxXpsc]")
 
 
 @st.composite
-def printed(draw: st.DrawFn) -> bytes:
+def printed(draw: st.DrawFn, stamps: Sequence[bytes] = STAMPS) -> bytes:
     """A line as a declaration makes it, with numbers and texts that may be anything."""
     name, form = draw(st.sampled_from(formats()))
     text = _CONVERSION.sub(lambda found: f"\0{found[0][-1]}", form).encode()
@@ -76,7 +77,7 @@ def printed(draw: st.DrawFn) -> bytes:
     line = parts[0]
     for part in parts[1:]:
         line += draw(_argument(chr(part[0]), b"0x" if line.endswith(b"0x") else b"")) + part[1:]
-    return draw(st.sampled_from(STAMPS) | st.just(b"")) + name + b" " + line
+    return draw(st.sampled_from([*stamps, b""])) + name + b" " + line
 
 
 def _argument(letter: str, before: bytes) -> st.SearchStrategy[bytes]:

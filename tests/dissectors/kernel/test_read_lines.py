@@ -227,6 +227,21 @@ def test_a_time_that_is_like_the_one_before(kernel: Kernel, again: bytes) -> Non
         assert same(kernel, first + again + more + first, ours())[0]["time_ns"] == 1795406729_000213_000
 
 
+@given(st.lists(printed(stamps=()) | st.just(b""), min_size=1, max_size=4), st.lists(st.tuples(
+    st.integers(0, 1 << 10), st.sampled_from([b"", b"\n", b" ", b"0", b"1", b":", b"@", b"x"]), st.integers(0, 2),
+), max_size=2))
+@settings(max_examples=300, deadline=None)
+def test_lines_that_come_again_in_that_order(
+    kernel: Kernel, some: list[bytes], changes: list[tuple[int, bytes, int]]
+) -> None:
+    text = bytearray(b"".join(b"213@1795406729.%06d:%s\n" % (at, line) for at, line in enumerate(some * 4)))
+    for at, instead, count in changes:
+        place = len(text) - min(at, len(text))
+        text[place : place + count] = instead
+    for start in (0, text.find(b"\n") + 1):
+        same(kernel, bytes(text), ours(), start, room=32)
+
+
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (0, 6), (4, 3), (0, -1), (6, 6)])
 def test_a_window_that_there_is_not_is_refused(kernel: Kernel, start: int, stop: int) -> None:
     for one in (kernel, twin):

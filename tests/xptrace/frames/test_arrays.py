@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xptrace.frames.arrays import array, dictionary, numbers, told
+from xptrace.frames import arrays
+from xptrace.frames.arrays import array, dictionary, numbers, taken, told
 
 KINDS = {
     "signed": (pa.int64(), st.integers(-(1 << 63), (1 << 63) - 1)),
@@ -51,6 +52,28 @@ def test_numpy_s_numbers(pairs: list[tuple[int, bool]]) -> None:
         made = numbers(values, wanted, known)
         made.validate(full=True)
         assert made.equals(pa.array(values, pa.int64(), mask=~known).view(wanted))
+
+
+@pytest.mark.parametrize("kernel", ["any", "none"])
+@pytest.mark.parametrize("kind", ["signed", "unsigned", "truth", "text", "repeats"])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_what_is_taken(kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch, data: st.DataObject) -> None:
+    if kernel == "none":
+        monkeypatch.setattr(arrays, "chosen_kernel", lambda: None)
+    wanted, values = KINDS["text" if kind == "repeats" else kind]
+    drawn: list[Any] = data.draw(st.lists(st.none() | values, min_size=1, max_size=20))
+    column = dictionary(drawn) if kind == "repeats" else array(drawn, wanted)
+    if data.draw(st.booleans()):
+        column = pa.concat_arrays([column, column])[len(drawn) :]
+    chosen = data.draw(st.lists(st.integers(0, len(drawn) - 1), max_size=40))
+    places, which = np.unique(np.array(chosen, np.intp), return_inverse=True)
+    made = taken(column, places, which)
+    made.validate(full=True)
+    assert made.to_pylist() == [drawn[at] for at in chosen]
+    assert made.type == column.type
+    if kind == "repeats":
+        assert set(made.dictionary.to_pylist()) == {drawn[at] for at in chosen} - {None}
 
 
 @pytest.mark.parametrize(("values", "wanted", "error"), [
