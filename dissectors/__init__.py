@@ -20,7 +20,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from dissectors.kernel import Batch, Kernel
@@ -99,8 +99,7 @@ class Stream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The accesses that somebody wants to know of at present, if they are of this thread; of another he wants all.
 
     `ranges` are pairs of 64-bit numbers in little-endian order: addresses of ports or of memory, from and up to. Those
@@ -111,8 +110,7 @@ class Wanted:
     thread: int
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(NamedTuple):
     """So many records that would have been told are passed over here: accesses that nobody wants to know of.
 
     What was open before them is over, and the next record begins an access.
@@ -155,8 +153,7 @@ class Dissector:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Module:
+class _Module(NamedTuple):
     """A module of this project that declares a `DISSECTOR`, and what there is in every head that its `sniff` knows.
 
     Such a head begins with one of `first`, or has one of `signs` in it, wherever; any head may be one where there are

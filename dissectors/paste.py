@@ -18,7 +18,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from dissectors import Dissector, Given
 from dissectors.inner import LONGEST_LINE, Bytes, Inner
@@ -48,8 +48,7 @@ _AROUND: Final = b"\xef\xbb\xbf\r\t "
 """What may stand around a record that any reader takes as it is: a byte order mark, a carriage return, blanks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Damages:
+class Damages(NamedTuple):
     """What happened to all lines of a text, as its head shows."""
 
     soft: bool = False

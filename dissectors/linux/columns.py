@@ -19,7 +19,7 @@ padded name of the event; perf's process and thread, and its nanoseconds. A thre
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TIME = rb"(?P<seconds>\d{1,11})\.(?P<fraction>\d{9}|\d{6})"
 _TRACER = re.compile(
@@ -33,8 +33,7 @@ _PERF = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(NamedTuple):
     """What stands in front of an event, and its name; `end` is where its text begins.
 
     `process` is the thread group. The time is missing where the clock counts something else, or from the trace's own

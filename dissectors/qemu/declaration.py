@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 STRING, POINTER, CHARACTER, INTEGER, REAL = "string", "pointer", "character", "integer", "real"
 """Kinds of arguments and columns."""
@@ -62,8 +62,7 @@ class DeclarationError(ValueError):
     """A declaration that cannot be read: says the file, the line and what was expected there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument of an event: its C type as written, with single blanks, and its name."""
 
     ctype: str
@@ -107,8 +106,7 @@ class Argument:
         return True if any(word in _WIDTHS for word in words) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(NamedTuple):
     """One conversion of a format: what it prints, how, and of which argument."""
 
     letter: str
@@ -120,8 +118,7 @@ class Conversion:
     """As in C; None also where an argument says it."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventDeclaration:
+class EventDeclaration(NamedTuple):
     """One event as declared: name, arguments in order, printf format with escapes and macros resolved.
 
     `era` is the range of QEMU versions, such as `2.10-`, empty in a user's file; `origin` is `file:line`. An event that
@@ -248,19 +245,18 @@ def _events(line: str, era: str, origin: str) -> Iterator[EventDeclaration]:
     if len(formats) == 2:
         known = tuple(argument for argument in arguments if not argument.ctype.startswith("TCGv"))
         events = [
-            replace(event, name=event.name + "_trans", arguments=known),
-            replace(event, name=event.name + "_exec", format=formats[1]),
+            event._replace(name=event.name + "_trans", arguments=known),
+            event._replace(name=event.name + "_exec", format=formats[1]),
         ]
     if "vcpu" in properties:  # scripts/tracetool/vcpu.py of 2.6 to 7.2 puts the vCPU in front
         vcpu = Argument("CPUState *", "__cpu")
-        events = [replace(one, arguments=(vcpu, *one.arguments), format="cpu=%p " + one.format) for one in events]
+        events = [one._replace(arguments=(vcpu, *one.arguments), format="cpu=%p " + one.format) for one in events]
     for one in events:
         one.elements()
         yield one
 
 
-@dataclass(frozen=True, slots=True)
-class DeclarationLine:
+class DeclarationLine(NamedTuple):
     """A line of a `trace-events` file that declares something, not read yet; `origin` is `file:line`."""
 
     text: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dissectors.platform.registers import Direction
 from dissectors.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """Where in PCI config space: function (bus << 8 | slot << 3 | function), offset, and the device type if told."""
 
     function: int

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from dissectors import Dissector, Given, Vantage, choose
 from dissectors.qemu.catalogue import Catalogue
@@ -81,8 +81,7 @@ VANTAGES: Final[tuple[Vantage, ...]] = get_args(Vantage)
 """In the order in which sources are read: the device's own word first, for the others are joined to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One source that is to be read: by which dissectors, from whose view, and whose it is as far as its name tells.
 
     `named` says that the file's name is a guest's, `apart` that several device models write to it in turns, told apart
@@ -102,8 +101,7 @@ class Reading:
     """How sure each dissector is of the source's head, in percent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """What the head of a source tells of whose it is."""
 
     dissectors: tuple[Dissector, ...]

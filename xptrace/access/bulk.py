@@ -7,8 +7,7 @@ accesses that are alike; only what the guest writes to the log port is followed 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dissectors.kernel import (
     ACCESS,
@@ -71,8 +70,7 @@ def _allowed() -> bytes:
     return sizes * len(PORTS) * 2
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(NamedTuple):
     """How rows are made of what is alike: a template of an access, and what it says to the log; a message of a line."""
 
     access: Callable[[Assembled], Access]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -160,6 +158,8 @@ class Decoder:
 
     def _pass_over(self, reading: Reading, advice: str, *, alone: bool) -> None:
         """What another program must convert first is no source; where there are others, they are read."""
+        import shlex
+
         path = shlex.quote(reading.source.path)
         why = f"{reading.dissectors[0].title}; convert it first: {advice.replace('FILE', path)}"
         if alone:
@@ -178,7 +178,7 @@ class Decoder:
             trial = SourceDecoder(reading, given, self.vms, domains, Ledger(reading.source.name), {},
                                    stopped=lambda: self.stopped, noted=noted, bulk=bulk)
             if len(kernels) != max(trial.kernels(), 1):  # nobody knows which start of the kernel is which boot
-                reading, kernels = replace(reading, vm=f"{reading.vm} (console)"), [1]
+                reading, kernels = reading._replace(vm=f"{reading.vm} (console)"), [1]
         ledger = Ledger(reading.source.name)
         self.ledgers.append(ledger)
         return SourceDecoder(reading, given, self.vms, domains, ledger, self._offsets, kernels,

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from decimal import Decimal
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Final, cast
 
@@ -75,6 +74,8 @@ def _frequency(text: str) -> float:
 
 
 def _offset(text: str) -> tuple[str, int]:
+    from decimal import Decimal
+
     clock, _, seconds = text.rpartition("=")
     try:
         nanoseconds = int(Decimal(seconds) * 10**9)

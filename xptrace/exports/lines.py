@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +47,8 @@ def fields(chosen: Sequence[str], keys: Sequence[str]) -> Writer:
     """A function from a row to the chosen fields; raises XptraceError for a field that there is not."""
     for name in chosen:
         if name not in keys:
+            import difflib
+
             near = difflib.get_close_matches(name, keys, 1)
             hint = f"did you mean {near[0]}?" if near else "there are: " + ", ".join(keys)
             raise XptraceError(f"no field {printable(name)!r}; {hint}")

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from xptrace.access.stretch import Block
 from xptrace.exports.bulk import parts
@@ -103,8 +102,7 @@ def write_rows(rows: Iterable[Row | Block], file: IO[bytes]) -> None:
         write(cast("Case", _Chosen(chain(first, rest))), file)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
+class _Chosen(NamedTuple):
     parts: Iterable[Sequence[Row] | Block]
 
     def blocks(self) -> Iterator[Row | Block]:

@@ -87,7 +87,7 @@ def taken(column: pa.Array, places: NDArray[np.intp], which: NDArray[np.intp]) -
         renumbered[there] = codes
         indices = pa.Array.from_buffers(pa.int32(), len(which), [bits, pa.py_buffer(_spread(renumbered, which))])
         texts = taken(column.dictionary, come.astype(np.intp), np.arange(len(come)))
-        return pa.DictionaryArray.from_arrays(indices, texts)
+        return pa.DictionaryArray.from_arrays(indices, texts, safe=False)
     if pa.types.is_string(column.type):
         return pa.Array.from_buffers(column.type, len(which), [bits, *map(pa.py_buffer, _texts(column, places, which))])
     if pa.types.is_boolean(column.type):

@@ -9,9 +9,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -19,13 +18,11 @@ _SLICE_S: Final = 0.1
 """The longest that it takes the thread to see that no more is wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready(Generic[T]):
+class _Ready(NamedTuple, Generic[T]):
     item: T
 
 
-@dataclass(frozen=True, slots=True)
-class _Over:
+class _Over(NamedTuple):
     error: BaseException | None
 
 

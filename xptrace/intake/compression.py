@@ -13,9 +13,8 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from xptrace.intake.flow import BrokenOff, Chunks, Flow
 from xptrace.intake.limits import Limits
@@ -185,8 +184,7 @@ def _plain(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(NamedTuple):
     """A compression: how its members begin, and what undoes one."""
 
     name: str

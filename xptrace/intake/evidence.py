@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import stat
-import tempfile
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
@@ -91,6 +89,8 @@ class Spool:
 
     def put(self, flow: Flow) -> tuple[Region | None, str | None]:
         """Unpack a flow; returns where it lies, if anywhere, and why that is not all of it, if so."""
+        import tempfile
+
         start = self._size
         why = None
         try:
@@ -121,6 +121,9 @@ class Spool:
         if self._size + more > self._limits.spooled:
             return f"compressed archives unfold to more than {self._limits.spooled} bytes"
         if self._size >> 24 != (self._size + more) >> 24 or not self._size:
+            import shutil
+            import tempfile
+
             free = shutil.disk_usage(tempfile.gettempdir()).free
             if free - (1 << 24) < self._limits.reserve:
                 return f"{tempfile.gettempdir()} has {free} bytes left, and {self._limits.reserve} of them stay free"

@@ -13,9 +13,8 @@ import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, NamedTuple
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
@@ -37,16 +36,14 @@ _HOST: Final = ("var", "log")
 """What the root of a collected host has: status reports, sos reports and copies of a file system alike."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceNote:
+class SourceNote(NamedTuple):
     """Something about a file, a member or an archive."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(NamedTuple):
     """What is to be read, and what is not."""
 
     sources: tuple[Source, ...]
@@ -69,8 +66,7 @@ def expand(paths: Sequence[str], limits: Limits = LIMITS) -> Intake:
     return expansion.intake()
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where something was found."""
 
     name: str

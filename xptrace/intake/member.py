@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from xptrace.intake.evidence import Evidence
 
@@ -11,8 +10,7 @@ LONGEST_NAME: Final = 1000
 """Of a name that is shown; Linux knows paths of up to 4096 bytes, and an archive names of any length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member of an archive: its evidence, or why there is none."""
 
     name: str
@@ -20,8 +18,7 @@ class Member:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """Something is wrong with an archive itself."""
 
     reason: str

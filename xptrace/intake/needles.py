@@ -15,9 +15,8 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from dissectors.kernel import BUCKETS, MOST_PATTERNS, PLACES, Kernel
 from xptrace.intake.source import Window
@@ -157,8 +156,7 @@ def ways(needle: re.Pattern[bytes]) -> list[Way] | None:
     return found if all(len(sets) >= PLACES for sets, _ in found) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
+class Lines(NamedTuple):
     """Lines of a window that hold one of some needles: start, end and number (from 0) of each.
 
     `newlines` are all that the window has, without those ahead.

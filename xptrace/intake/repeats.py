@@ -6,11 +6,10 @@ they tell times, or are no text, or if their names say so.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from xptrace.intake.compression import MAGIC_BYTES, codec_of
 from xptrace.intake.evidence import File
@@ -35,11 +34,10 @@ _TIME: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What the beginning of a source tells of whether it is there twice."""
 
-    key: bytes
+    key: int
     """The same for sources that may be."""
     dated: bool
     """Whether it tells times: what is no text does, in every format that is read here."""
@@ -50,7 +48,7 @@ class Look:
         if not head:
             return None
         dated = b"\0" in head or _TIME.search(head) is not None
-        return cls(hashlib.sha256(head[:_BEGINNING] if dated else head).digest(), dated)
+        return cls(hash(head[:_BEGINNING] if dated else head), dated)
 
 
 @dataclass(slots=True)
@@ -62,7 +60,7 @@ class _Known:
 
 def repeats(sources: Sequence[Source], looks: Sequence[Look | None]) -> dict[int, tuple[int, str]]:
     """Of each source that is there twice: which other one is read for it, and why."""
-    alike: dict[bytes, list[int]] = {}
+    alike: dict[int, list[int]] = {}
     for index, (source, look) in enumerate(zip(sources, looks, strict=True)):
         if look is not None and not source.evidence.once:
             alike.setdefault(look.key, []).append(index)
@@ -116,6 +114,8 @@ def _one_name(one: Source, other: Source) -> bool:
 
 def _digests(source: Source, lengths: Iterable[int]) -> tuple[int, bytes, dict[int, bytes]]:
     """The length and the digest of what a source holds, and the digests of its beginnings of some lengths."""
+    import hashlib
+
     wanted = sorted(set(lengths), reverse=True)
     digest = hashlib.sha256()
     length = 0

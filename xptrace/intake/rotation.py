@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _COMPRESSED: Final = re.compile(r"\.(?:gz|bz2|xz|zst|zstd|lz4|Z)$")
 _NUMBERED: Final = re.compile(r"(?P<stem>.+?)\.(?P<number>\d{1,3})")
@@ -25,8 +24,7 @@ _OLD: Final = re.compile(r"(?P<stem>.+)\.old")
 _LOG: Final = re.compile(r"(?:log|messages|secure|out|err|txt)$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(NamedTuple):
     """The place of a file in a rotated log."""
 
     log: str
@@ -35,8 +33,7 @@ class Rotation:
     """0 for the oldest file that is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Age:
+class _Age(NamedTuple):
     stem: str
     order: tuple[int, str, int]
     """Sorts the files of one log, oldest first."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
@@ -65,8 +65,7 @@ class Window:
                       ahead=stop - end)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a source lies in a file, from first to last; without a length, up to the end of the file."""
 
     home: Home

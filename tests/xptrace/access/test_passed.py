@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator
-from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -294,7 +293,7 @@ def test_a_source_in_which_device_models_take_turns_is_told_whole(tmp_path: Path
     (reading,) = arrange(Decoder([str(file)])._sources, told_of)
     for apart in (True, False):
         passes.clear()
-        decoder = SourceDecoder(replace(reading, apart=apart), Given("trace", told_of), {}, Domains(), Ledger("trace"),
+        decoder = SourceDecoder(reading._replace(apart=apart), Given("trace", told_of), {}, Domains(), Ledger("trace"),
                                 {}, stopped=lambda: False, noted=lambda _: None)
         assert list(decoder.rows(None))
         assert any(passes) != apart

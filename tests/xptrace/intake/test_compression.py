@@ -8,7 +8,6 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +201,7 @@ def test_the_quick_engine_gives_what_the_careful_one_gives(
     for careful in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if careful:
-                patch.setattr(compression, "CODECS", (replace(compression.GZIP, quick=None), *compression.CODECS[1:]))
+                patch.setattr(compression, "CODECS", (compression.GZIP._replace(quick=None), *compression.CODECS[1:]))
             try:
                 outcomes.append(read(tmp_path / "log", bytes(packed), Limits(unfolded=limit)))
             except XptraceError as error:
