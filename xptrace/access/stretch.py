@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[Any]
 
-_MOST_RECORDS: Final = 1 << 17
+_MOST_RECORDS: Final = 1 << 18
 """More than a window has, unless lines have less than 32 bytes each."""
 
 
