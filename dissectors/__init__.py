@@ -156,8 +156,8 @@ class Dissector:
 class _Module(NamedTuple):
     """A module of this project that declares a `DISSECTOR`, and what there is in every head that its `sniff` knows.
 
-    Such a head begins with one of `first`, or has one of `signs` in it, wherever; any head may be one where there are
-    neither. So a module is imported where its format may be, and not for every log.
+    Such a head begins with one of `first`, or has one of `signs` in it, wherever, when its digits are left out; any
+    head may be one where there are neither. So a module is imported where its format may be, and not for every log.
     """
 
     name: str
@@ -166,11 +166,11 @@ class _Module(NamedTuple):
     lines: bool = True
     """Whether it is one of lines."""
 
-    def may_know(self, head: bytes) -> bool:
-        """Whether its `sniff` has to be asked."""
+    def may_know(self, head: bytes, shapes: bytes) -> bool:
+        """Whether its `sniff` has to be asked; `shapes` are those of the head."""
         if not (self.first or self.signs) or head.startswith(self.first):
             return True
-        return any(all(map(head.__contains__, one)) and one in head for one in self.signs)  # a byte is found at once
+        return any(all(map(shapes.__contains__, one)) and one in shapes for one in self.signs)  # bytes are found fast
 
     def dissector(self) -> Dissector:
         """What it declares."""
@@ -192,22 +192,28 @@ _OURS: Final[Mapping[str, _Module]] = MappingProxyType({
         b"ide_unplug_harddisk: ", b"pci_dev_unplug: ", b"throttling", b"xen platform: device_id=", b": qemu ",
         b": XenPCI ", b": disabled ", b"Issued domain ",
     )),
-    "qtest": _Module("qemu.qtest", signs=(b"[R +", b"[I ", b"b 0x", b"w 0x", b"l 0x", b"q 0x", b"ad 0x", b"te 0x")),
+    "qtest": _Module("qemu.qtest", signs=(b"[R +", b"[I ", b"b x", b"w x", b"l x", b"q x", b"ad x", b"te x")),
     "qmp": _Module("qemu.qmp", signs=(b'"event"', b'"QMP"', b'"return"', b'"microseconds"')),
-    "kvm": _Module("linux.kvm", first=(b"version = ", b"cpus="), signs=(b": ",)),
+    "kvm": _Module("linux.kvm", first=(b"version = ", b"cpus=", b"# tracer: "), signs=(
+        b".: ", b" : ", b" us", b":kvm_pio: ", b" kvm_pio: ",
+    )),
     "strace": _Module("linux.strace", signs=(b"VCPU", b"KVM_", b" = ")),
     "trace.dat": _Module("linux.tracedat", first=(b"\x17\x08\x44tracing",), lines=False),
     "perf.data": _Module("linux.perfdata", first=(b"PERFILE2", b"2ELIFREP", b"PERFFILE"), lines=False),
     "xentrace": _Module("xen.xentrace", signs=(b"\x03\xf0\x01\x20",), lines=False),
-    "xenalyze": _Module("xen.xenalyze", signs=(b"CPU", b"- d", b"x d", b"| d", b". d", b"l d", b"  d")),
+    "xenalyze": _Module("xen.xenalyze", signs=(
+        b"CPU", *(b"%c d%sv" % (one, other) for one in b"-x|.l " for other in (b"", b"?")),
+    )),
     "xen-console": _Module("xen.console", signs=(b"(XEN) ", b"(d")),
     "oxenstored": _Module("xen.oxenstored", signs=(b"Z]  ",)),
-    "xenstored": _Module("xen.xenstored", signs=(b"IN 0x", b"OUT 0x")),
+    "xenstored": _Module("xen.xenstored", signs=(b"IN x", b"OUT x")),
     "xenstore-ls": _Module("xen.xenstore_ls", signs=(b' = "',), lines=False),
     "libxl": _Module("xen.libxl", signs=(b"Waiting for domain ", b"libxl: ", b"Domain ")),
-    "xensource": _Module("xen.xapi", signs=(b"|",)),
+    "xensource": _Module("xen.xapi", signs=(
+        b"xenopsd: [", b"xenopsd-xc: [", b"debug|", b"info|", b"warn|", b"error|", b"critical|", b"app|",
+    )),
     "guest-kernel": _Module("linux.guest_kernel", first=(b"[",), signs=(
-        b"\n[", b" kernel: ", b"Linux version ", b"NetBSD ", b"Copyright (c) 199", b"Hypervisor detected: Xen ",
+        b"\n[", b" kernel: ", b"Linux version ", b"NetBSD ", b"Copyright (c) ", b"Hypervisor detected: Xen ",
         b"DMI: Xen HVM domU", b"Xen Platform", b"the Xen platform PCI", b"XEN: ", b"able emulated devices",
     )),
     "journal": _Module("linux.journal", signs=(b"__REALTIME_TIMESTAMP",), lines=False),
@@ -296,6 +302,11 @@ def _announces(place: Path) -> bool:
 _CERTAIN: Final = 100
 
 
+def shapes_of(head: bytes) -> bytes:
+    """The lines of a head without their digits, each once, behind a newline: of most logs that is little to look at."""
+    return b"\n" + b"\n".join(set(head.translate(None, b"0123456789").split(b"\n")))
+
+
 def choose(head: bytes, source: str | None = None) -> list[tuple[Dissector, int]]:
     """The dissectors for a source with this head, each with how sure it is, the surest first.
 
@@ -311,14 +322,13 @@ def choose(head: bytes, source: str | None = None) -> list[tuple[Dissector, int]
             one = module.dissector()
             if one.sniff(head) == _CERTAIN:
                 return [(one, _CERTAIN)]  # nobody can be surer, and only one reads bytes
-    if whole := _able(head, lines=False):
-        return whole[:1]
-    return _able(head, lines=True)
+    shapes = shapes_of(head)
+    return _able(head, shapes, lines=False)[:1] or _able(head, shapes, lines=True)
 
 
-def _able(head: bytes, *, lines: bool) -> list[tuple[Dissector, int]]:
+def _able(head: bytes, shapes: bytes, *, lines: bool) -> list[tuple[Dissector, int]]:
     """Those of one kind that know the head, each with how sure it is, the surest first."""
-    ours = (module.dissector() for module in _OURS.values() if module.lines == lines and module.may_know(head))
+    ours = (module.dissector() for module in _OURS.values() if module.lines == lines and module.may_know(head, shapes))
     others = (one for one in _theirs() if (one.lines is not None) == lines)
     sure = sorted(((one, one.sniff(head)) for one in (*ours, *others)), key=lambda entry: -entry[1])
     return [(one, percent) for one, percent in sure if percent > 0]

@@ -111,7 +111,6 @@ class Origin(NamedTuple):
     names: Mapping[int, str]
     label: str
     named: bool
-    threads: frozenset[int]
     interleaved: bool
     disks: frozenset[tuple[bytes, bytes]]
     inmigrate: bool
@@ -136,6 +135,10 @@ def _label(path: str) -> tuple[str, bool, str | None]:
     return stem, False, None
 
 
+def _is_thread(number: int, head: bytes) -> bool:
+    return any(int(found[1]) == number for found in _THREAD.finditer(head))
+
+
 def _interleaved(head: bytes) -> bool:
     """Whether two device models write to this file in turns."""
     servers = {int(m[1]) for m in _SERVER.finditer(head)} if _CREATES in head else set()
@@ -157,8 +160,7 @@ def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Ori
     chosen = choose(head, forced)
     label, named, pid = _label(source.path)
     text = b"" if chosen[0][0].stream is not None and b"\0" in head else head  # a binary format has no lines
-    threads = frozenset(map(int, {thread for thread, _, _ in _THREAD.findall(text)}))
-    if pid is not None and int(pid) not in threads and chosen[0][0].stream is None:
+    if pid is not None and chosen[0][0].stream is None and not _is_thread(int(pid), text):
         pid = None
     vantage = _vantage(chosen)
     of_one = vantage == "device" and not _TAGGED.search(head)
@@ -170,7 +172,7 @@ def look(source: Source, catalogue: Catalogue, forced: str | None = None) -> Ori
     first = stamp[2].rjust(11, b"0") + stamp[3] if stamp else iso[1] if iso else b""
     return Origin(
         tuple(one for one, _ in chosen), {one.name: percent for one, percent in chosen}, vantage,
-        None if own is None else domain_of(own[0]), _names(chosen, given, head), label, named, threads,
+        None if own is None else domain_of(own[0]), _names(chosen, given, head), label, named,
         _interleaved(text),
         frozenset((m[1], m[2]) for m in _DISK.finditer(head)), b"(inmigrate) new_state" in head, first, pid,
     )

@@ -144,13 +144,16 @@ class Bulk:
     def _block(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> Block:
         import numpy as np
 
-        records = accesses["first"] + stretch.taken
-        which = self._template[accesses["shape"]]
         after, templates, said = self._lines(stretch, accesses, assembler)
-        if len(after):
-            order = np.argsort(np.concatenate((np.arange(len(which)), after)), kind="stable")
-            which = np.concatenate((which, templates.astype("<u4")))[order]
-            records = np.concatenate((records, said))[order]
+        is_access = np.ones(len(accesses) + len(after), dtype=bool)
+        is_access[after + np.arange(1, len(after) + 1)] = False
+        which = np.empty(len(is_access), dtype="<u4")
+        which[is_access] = self._template.take(accesses["shape"])
+        which[~is_access] = templates
+        records = np.empty(len(is_access), dtype=np.intp)
+        records[is_access] = accesses["first"]
+        records[is_access] += stretch.taken
+        records[~is_access] = said
         return Block(self._templates, which, _numbers(stretch, records))
 
     def _lines(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> NDArray[Any]:

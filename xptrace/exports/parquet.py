@@ -68,7 +68,8 @@ def write_tables(case: Case, names: Collection[str], files: Mapping[str, IO[byte
 
         writers: dict[str, Any] = {
             name: stack.enter_context(ParquetWriter(
-                _Forward(files[name]), schema_of(name), compression="snappy", write_page_checksum=True, **_encoded(name),
+                _Forward(files[name]), schema_of(name), compression="snappy", write_page_checksum=True,
+                **_encoded(name),
             )) for name in names
         }  # fmt: skip
         for name, batch in ready:
