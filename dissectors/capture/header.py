@@ -41,10 +41,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from struct import Struct
 from struct import error as StructError  # noqa: N812  (the module calls it error)
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from dissectors.clock import (
     GUEST,
@@ -93,13 +93,12 @@ is whole; the vCPU, the function, the address of an access, the number of an eve
 _TOLD: Final = ("vcpu", "function", "address", "number")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One number: its name, its code in `struct`, and what its values are called, where they have names."""
 
     name: str
     code: str
-    names: Mapping[int, str] = field(default_factory=dict)
+    names: Mapping[int, str] = MappingProxyType({})
 
     @property
     def size(self) -> int:

@@ -14,8 +14,8 @@ Everything else that speaks of registers (decoded text, scapy layers, filters) i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 from dissectors.platform.products import PRODUCTS
 
@@ -39,8 +39,7 @@ LOG_REGISTERS: Final = ("log", "bar0_log")
 """The registers that share one log buffer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bit:
+class Bit(NamedTuple):
     """One flag of a register: its value, its name in the scapy layers and filters, its meaning in words."""
 
     value: int
@@ -48,8 +47,7 @@ class Bit:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """One register: where it is, which way and how wide it is accessed, and what its value says.
 
     `offset` is relative to the space: the port itself for `pio`, the offset in the BAR for `bar0`.
@@ -63,7 +61,7 @@ class Register:
     direction: Direction
     sentence: str
     bits: tuple[Bit, ...] = ()
-    values: Mapping[int, str] = field(default_factory=dict)
+    values: Mapping[int, str] = MappingProxyType({})
     otherwise: str = ""
     """What a value outside `values` means."""
     lineage: str = ""
@@ -170,8 +168,7 @@ def find(space: Space, offset: int, size: int | None, direction: Direction) -> R
     return fits[0] if len(fits) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """The part of an access that reaches the device as one call: offset in its space, size, value (or None)."""
 
     space: Space

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dissectors.platform.registers import pieces
@@ -318,6 +318,7 @@ def check(case: Case, after: bytes = b"") -> None:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(cases())
+@example(Case("freebsd", ("disable_pv_disks=yes", "disable_pv_nics=yes"), "qemu-0.15", UNWRITTEN, ("boot",) * 3, EVERY))
 def test_what_was_played_is_what_is_decoded_and_replays_without_a_divergence(case: Case) -> None:
     check(case, FOREIGN)
 

@@ -13,6 +13,7 @@ several; alone, they cannot always be rejoined, and then say so.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -74,6 +75,13 @@ class Stream:
     def current(self) -> Assembled | None:
         """The access that is being put together."""
         return self._open
+
+    @property
+    def begun(self) -> int:
+        """Where in the source the first record of what is open stands; beyond all places where nothing is."""
+        parts = (self._relay, self._open, self._open and self._open.element)
+        records = [record for part in parts if part is not None for record in part.records]
+        return min((record.offset for record in (*records, self._warned) if record is not None), default=sys.maxsize)
 
     def flush(self) -> Iterator[Assembled]:
         """No further record belongs to what is open: hand it over."""

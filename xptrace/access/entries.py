@@ -582,8 +582,8 @@ class SourceDecoder:
         changed = record.thread is not None and record.thread != vm.thread
         by_xen = "cpu_index" not in record.values or record.integer("cpu_index") == -1
         if vm.used and ((vm.entering and (changed or record.thread is None)) or (changed and by_xen and vm.thread)):
-            for (name, thread), stream in list(self._streams.items()):
-                if name == vm.name and thread != record.thread:  # what the old device model did last is of the old boot
+            for stream in self._opened(vm):
+                if stream.begun < record.offset:  # what the old device model did last is of the old boot
                     for done in stream.flush():
                         yield from self._assembled(vm, done)
             yield from unfinished(vm)
@@ -594,18 +594,20 @@ class SourceDecoder:
 
     # -- from assembled accesses to rows
 
+    def _opened(self, vm: Vm) -> list[Stream]:
+        """What is open of a VM, in the order in which it was begun."""
+        return sorted((one for (name, _), one in self._streams.items() if name == vm.name), key=lambda one: one.begun)
+
     def _flush(self, vm: Vm) -> Iterator[Entry]:
-        for (name, _), stream in self._streams.items():
-            if name == vm.name:
-                for done in stream.flush():
-                    yield from self._assembled(vm, done)
+        """Nothing goes on of what is open of this VM."""
+        for stream in self._opened(vm):
+            for done in stream.flush():
+                yield from self._assembled(vm, done)
 
     def _end(self) -> Iterator[Entry]:
         """Nothing goes on of what is open."""
-        for (name, _), stream in list(self._streams.items()):
-            vm = self._vms[name]
-            for done in stream.flush():
-                yield from self._assembled(vm, done)
+        for name in dict.fromkeys(name for name, _ in self._streams):
+            yield from self._flush(self._vms[name])
         yield from self._release()
 
     def _finish(self) -> Iterator[Entry]:

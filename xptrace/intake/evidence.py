@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final, NamedTuple, Protocol
 
 from xptrace.intake.compression import Codec, unpack
 from xptrace.intake.flow import BrokenOff, Chunks, Flow
@@ -58,8 +58,7 @@ class Home(Protocol):
         """Its descriptor, as long as it is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnDisk:
+class OnDisk(NamedTuple):
     """A regular file."""
 
     path: str

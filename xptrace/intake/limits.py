@@ -6,12 +6,10 @@ one (RFC 1951: a match of 258 bytes takes two bits at least), and a bomb comes c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What a container may ask of this machine."""
 
     depth: int = 3
@@ -31,7 +29,7 @@ class Limits:
 
     def inside(self) -> Limits:
         """Those of a member of an archive: there may be many of them, so each has less for nothing."""
-        return replace(self, free=min(self.free, 64 << 20))
+        return self._replace(free=min(self.free, 64 << 20))
 
     def allowed(self, stored: int) -> int:
         """Bytes that so many stored ones may unfold to."""

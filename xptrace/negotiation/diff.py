@@ -375,7 +375,7 @@ def _phrase(step: Step) -> str:
     sentence = _SENTENCES.get((register.name, register.direction))
     if sentence is None or step.value is None or (register.name in _UNPLUGS and not _tells(register, step.value)):
         return f"{verb} {step.meaning}"
-    return replace(register, sentence=sentence).say(step.value)
+    return register._replace(sentence=sentence).say(step.value)
 
 
 def _exact(step: Step) -> Register | None:
