@@ -22,6 +22,7 @@ static PyObject *keep_memory(PyObject *module, PyObject *nothing)
 #ifdef __GLIBC__
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    mallopt(M_ARENA_MAX, 1);
 #endif
     Py_RETURN_NONE;
 }
