@@ -99,6 +99,23 @@ class TestRecordings:
         for window in range(3000, 3100, 7):
             assert both(path, kernel, window=window) > 50
 
+    def test_what_was_read_when_it_is_stopped_is_accounted_for(self, kernel: Kernel, tmp_path: Path) -> None:
+        path = tmp_path / "talk.log"
+        path.write_bytes(b"".join(HANDSHAKE) + b"".join(say("well") for _ in range(30)))
+        stops = 0
+        for window in range(3000, 3100, 7):
+            with everything_large(kernel, window=window):
+                decoder = Decoder([str(path)])
+                for row in decoder.blocks():
+                    decoder.stopped = decoder.stopped or isinstance(row, Block)
+            *parts, (_, size, lines) = decoder.ledgers[0].rows()
+            assert sum(part[1] for part in parts) == size <= path.stat().st_size
+            assert sum(part[2] for part in parts) == lines
+            assert all(part[1] >= 0 and part[2] >= 0 for part in parts)
+            assert path.read_bytes()[:size].count(b"\n") == lines
+            stops += size < path.stat().st_size
+        assert stops
+
     def test_a_line_longer_than_the_devices_buffer_is_emitted_in_parts(self, kernel: Kernel, tmp_path: Path) -> None:
         path = tmp_path / "long.log"
         path.write_bytes(b"".join(HANDSHAKE) + b"".join(say("x" * 5000, emitted=False) for _ in range(2)))

@@ -78,6 +78,8 @@ class Reads:
         self._kernel, self._many, self._wanted = kernel, many, wanted
         self._plain_lines = None if self._plain is None or kernel is None else PlainLines(kernel)
         self._pace = _FEW
+        self._beyond = Account()
+        """What has been taken with a window already of the next one."""
         self._cut: int | None = None
         """Where reading was stopped within a window: an offset in the source, at which a line begins."""
         self._search: Search | None = None
@@ -142,7 +144,8 @@ class Reads:
                 yield None
                 continue
             size = window.size
-            if before.large and self._plain is not None and window.offset >= self._source.overlap:
+            large = before.large or self._beyond.lines
+            if large and self._plain is not None and window.offset >= self._source.overlap:
                 newlines = yield from self._mixed(window, before, line, self._plain)
             else:
                 yield from self._window(window, line, before.lines)
@@ -158,6 +161,8 @@ class Reads:
             if progress:
                 progress(size)
             if self._stopped():
+                total.bytes += self._beyond.bytes
+                total.lines += self._beyond.lines
                 break
         for name, reader in self._readers:
             if isinstance(reader, Held):
@@ -185,22 +190,28 @@ class Reads:
         self, window: Window, before: _Beforehand, line: int, plain: Plain
     ) -> Generator[Read | Stretch, None, int]:
         """Plain lines in stretches, and those between them one by one; returns how many newlines there are."""
-        at, first = 0, line
+        first, taken = line, self._beyond
+        if taken.bytes > window.size:
+            newlines = window.data.count(b"\n", 0, window.size)
+            self._beyond = Account(taken.bytes - window.size, taken.lines - newlines)
+            return newlines
+        at, line, self._beyond = taken.bytes, line + taken.lines, Account()
+        records = None if before.records is None else before.records[taken.lines :]
         while at < window.size:
-            records = before.records if at == 0 else None
             if records is None and plain.idle and self._plain_lines is not None:
                 records = self._plain_lines.read(window, at, plain.programs)
-            count = 0 if records is None else len(records)
+            count = 0 if records is None else int(records["start"].searchsorted(window.size))
             if records is not None and count:
                 yield from self._stretches(Stretch(self._source.name, window.data, window.offset, line, records,
-                                                   plain.events, plain.clocks), plain)
+                                                   plain.events, plain.clocks), plain, count)
                 if self._cut is not None:
                     break
-                at = int(records["start"][-1]) + int(records["length"][-1])
+                at = int(records["start"][count - 1]) + int(records["length"][count - 1])
                 line += count
                 self._neighbour = True
             if records is not None and self._plain_lines is not None:
                 self._plain_lines.over(records)
+                records = None
             self._pace = _FEW if count >= _WORTH_WHILE else min(4 * self._pace, WINDOW)
             end = window.size
             if at + self._pace < end:
@@ -218,8 +229,11 @@ class Reads:
                 at = end
         return line - first
 
-    def _stretches(self, stretch: Stretch, plain: Plain) -> Iterator[Read | Stretch]:
-        """One stretch, until all of it has been taken, or been read record by record."""
+    def _stretches(self, stretch: Stretch, plain: Plain, count: int) -> Iterator[Read | Stretch]:
+        """One stretch, until so many of its records have been taken, or been read one by one.
+
+        Those beyond begin the next window, and are there for an access that goes on in it.
+        """
         name, reader = self._readers[0]
         while True:
             yield stretch
@@ -227,14 +241,17 @@ class Reads:
             if done:
                 plain.passed(stretch.line + done - 1)
                 self._ledger.told[name] += done
-            apart = min(done + stretch.apart, len(stretch.records))
+            if done > count:
+                self._beyond = Account(int(stretch.records["length"][count:done].sum()), done - count)
+            apart = min(done + stretch.apart, count)
             for index in range(done, apart):
                 offset, line, length = stretch.place(index)
                 start = offset - stretch.offset
                 bare = stretch.data[start : start + length - 1]
                 yield from self._guarded(name, reader.read(bare, offset, line, length), _at((offset, line, length)))
-            if apart == len(stretch.records):
+            if apart == count:
                 return
+            count -= apart
             if self._stopped():
                 self._cut = stretch.offset + int(stretch.records["start"][apart])
                 return

@@ -41,7 +41,7 @@ class PlainLines:
         self._spare: deque[Numbers] = deque()
 
     def read(self, window: Window, start: int, programs: bytes) -> Numbers:
-        """The plain records from a place in a window on, up to the first line that is none, or to the window's end.
+        """The plain records from a place in a window on, up to the first line that is none, or to the end of its data.
 
         They are of the fixed ports, or of text: each of their lines holds a needle.
         """
@@ -52,7 +52,7 @@ class PlainLines:
         except IndexError:  # not asked beforehand: another thread may take the last one
             out = np.empty(_MOST_RECORDS, dtype(RECORD))
         count = self._kernel.read_lines(
-            window.data, start, window.size, programs, PORTS.start, len(PORTS), REGION.encode(), out
+            window.data, start, len(window.data), programs, PORTS.start, len(PORTS), REGION.encode(), out
         )
         return out[:count]
 
