@@ -1,7 +1,7 @@
 """One process from start to end: how long it took, and the most memory that it and its children held.
 
 Linux tells two things, and the larger counts: `wait4`, the peak of the one process (exact, but never less than what the
-runner itself held when it started it); and `/proc`, looked at every ten milliseconds, the resident memory of the
+runner itself held when it started it); and `/proc`, looked at twenty times a second, the resident memory of the
 process and all that it started, added up (pages that they share are counted in each of them). Elsewhere only the
 first is there. Pages of a file that is mapped into memory are resident memory too.
 """
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 _MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
-_EVERY_SECONDS: Final = 0.01
+_EVERY_SECONDS: Final = 0.05
+"""To look takes a processor some tenths of a millisecond, which what is measured may want itself."""
 _SAID_BYTES: Final = 300
 
 
@@ -80,7 +81,7 @@ class _Watch(threading.Thread):
         self._done = threading.Event()
 
     def run(self) -> None:
-        """Look, every ten milliseconds."""
+        """Look, twenty times a second."""
         while not self._done.wait(_EVERY_SECONDS):
             self.peak_bytes = max(self.peak_bytes, _resident_bytes(self._process))
 
