@@ -9,21 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from dissectors import Given, Held, Packed, Passed, Plain, Stream, Wanted, is_ours
 from dissectors.kernel import Batch, Kernel
 from dissectors.record import Damage, Loss, Record
 from xptrace.access.attribution import Reading
-from xptrace.access.stretch import PlainLines, Stretch
-from xptrace.intake.ahead import ahead
+from xptrace.access.stretch import PlainLines, PlainRecords, Stretch
+from xptrace.intake.ahead import Ahead, ahead
 from xptrace.intake.ledger import Account, Ledger
 from xptrace.intake.needles import Lines, Search, search, unknown
 from xptrace.intake.scan import LONGEST_LINE, candidates, hits, numbered
 from xptrace.intake.source import WINDOW, Window
-
-if TYPE_CHECKING:
-    from xptrace.access.stretch import Numbers
 
 Read = Record | Damage | Loss
 _Said = TypeVar("_Said")
@@ -43,7 +40,7 @@ Place = tuple[int, int, int]
 class _Beforehand:
     """What is known of a window before its turn has come."""
 
-    records: Numbers | None = None
+    plain: PlainRecords | None = None
     lines: Lines | None = None
     large: bool = False
 
@@ -172,8 +169,16 @@ class Reads:
         """The windows, those of what lies there whole with what is done beforehand."""
         windows = self._source.windows()
         if self._source.grows:
-            return ((one, _Beforehand()) for one in windows)
-        return ahead((one, self._beforehand(one)) for one in windows)
+            yield from ((one, _Beforehand()) for one in windows)
+            return
+        ready = ((one, self._beforehand(one)) for one in windows)
+        if self._plain is None or (self._source.evidence.stored or 0) < 2 * WINDOW:
+            yield from ahead(ready)
+            return
+        with Ahead(ready, 2) as found:
+            import numpy  # noqa: F401, ICN001 - to be loaded while the first ones are read
+
+            yield from found
 
     def _beforehand(self, window: Window) -> _Beforehand:
         """What can be done with a window by another thread: to read plain lines, where they were many, or to search."""
@@ -196,12 +201,15 @@ class Reads:
             self._beyond = Account(taken.bytes - window.size, taken.lines - newlines)
             return newlines
         at, line, self._beyond = taken.bytes, line + taken.lines, Account()
-        records = None if before.records is None else before.records[taken.lines :]
+        found, skipped = before.plain, taken.lines
         while at < window.size:
-            if records is None and plain.idle and self._plain_lines is not None:
-                records = self._plain_lines.read(window, at, plain.programs)
-            count = 0 if records is None else int(records["start"].searchsorted(window.size))
-            if records is not None and count:
+            if found is None and plain.idle and self._plain_lines is not None:
+                found, skipped = self._plain_lines.read(window, at, plain.programs), 0
+            count = 0
+            if found is not None and found.many > skipped:
+                records = found.numbers()[skipped:]
+                count = int(records["start"].searchsorted(window.size))
+            if count:
                 yield from self._stretches(Stretch(self._source.name, window.data, window.offset, line, records,
                                                    plain.events, plain.clocks), plain, count)
                 if self._cut is not None:
@@ -209,9 +217,9 @@ class Reads:
                 at = int(records["start"][count - 1]) + int(records["length"][count - 1])
                 line += count
                 self._neighbour = True
-            if records is not None and self._plain_lines is not None:
-                self._plain_lines.over(records)
-                records = None
+            if found is not None and self._plain_lines is not None:
+                self._plain_lines.over(found)
+            found = None
             self._pace = _FEW if count >= _WORTH_WHILE else min(4 * self._pace, WINDOW)
             end = window.size
             if at + self._pace < end:

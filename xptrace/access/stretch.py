@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from mmap import mmap
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dissectors.kernel import RECORD, dtype
 from dissectors.platform.registers import PORTS, REGION
@@ -25,8 +26,21 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[Any]
 
-_MOST_RECORDS: Final = 1 << 18
-"""More than a window has, unless lines have less than 32 bytes each."""
+_MOST_BYTES: Final = 1 << 24
+"""For more records than a window has, unless lines have less than 32 bytes each."""
+
+
+class PlainRecords(NamedTuple):
+    """Plain records, and the memory that they lie in: who reads them does not wait for numpy."""
+
+    many: int
+    memory: mmap
+
+    def numbers(self) -> Numbers:
+        """The records, as long as the memory is theirs."""
+        import numpy as np
+
+        return np.frombuffer(self.memory, dtype(RECORD), self.many)
 
 
 class PlainLines:
@@ -38,28 +52,25 @@ class PlainLines:
     def __init__(self, kernel: Kernel) -> None:
         """Nothing is read yet."""
         self._kernel = kernel
-        self._spare: deque[Numbers] = deque()
+        self._spare: deque[mmap] = deque()
 
-    def read(self, window: Window, start: int, programs: bytes) -> Numbers:
+    def read(self, window: Window, start: int, programs: bytes) -> PlainRecords:
         """The plain records from a place in a window on, up to the first line that is none, or to the end of its data.
 
         They are of the fixed ports, or of text: each of their lines holds a needle.
         """
-        import numpy as np
-
         try:
-            out = self._spare.popleft()
+            memory = self._spare.popleft()
         except IndexError:  # not asked beforehand: another thread may take the last one
-            out = np.empty(_MOST_RECORDS, dtype(RECORD))
+            memory = mmap(-1, _MOST_BYTES)
         count = self._kernel.read_lines(
-            window.data, start, len(window.data), programs, PORTS.start, len(PORTS), REGION.encode(), out
+            window.data, start, len(window.data), programs, PORTS.start, len(PORTS), REGION.encode(), memory
         )
-        return out[:count]
+        return PlainRecords(count, memory)
 
-    def over(self, records: Numbers) -> None:
+    def over(self, records: PlainRecords) -> None:
         """These records are not looked at any more."""
-        if records.base is not None:
-            self._spare.append(records.base)
+        self._spare.append(records.memory)
 
 
 @dataclass(slots=True)
