@@ -77,13 +77,19 @@ def dense(bench: Bench, sizes: Sizes) -> Iterator[Row]:
 def simpletrace(bench: Bench, sizes: Sizes) -> Iterator[Row]:
     """QEMU's binary records: how much faster than a loop that unpacks them."""
     kinds: Mapping[Kind, str] = {"dense": "all ours", "sparse": "0.1 % ours"}
+    wanted = Wanted(8, "as fast")
     for kind, share in kinds.items():
         path = bench.simpletrace(kind, sizes.events)
-        peers = [Peer(program("struct loop", "peers.struct_loop", path), Wanted(8, "as fast"))]
+        peers = [Peer(program("struct loop", "peers.struct_loop", path), wanted)]
         if sizes.simpletrace_script:
             peers.append(Peer(Command("QEMU's script", (*sizes.simpletrace_script, str(path)))))
         yield from bench.rows(f"simpletrace, {sizes.events / 1e6:.3g} M events, {share}, to Parquet",
                               bench.xptrace("decode", "-T", "parquet", path), peers)
+        peak = run(program("loaded", "loaded", path, str(bench.rounds)), bench.folder).peak_bytes
+        taken = json.loads((bench.folder / "printed").read_text())
+        ours, theirs = ([one[what] for one in taken] for what in ("decode", "unpack"))
+        yield Row(f"simpletrace, {sizes.events / 1e6:.3g} M events, {share}, once all is loaded", seconds(ours),
+                  f"struct loop: {seconds(theirs)}", ratio(ours, theirs, wanted), wanted, megabytes(peak))
         path.unlink()
 
 
