@@ -23,7 +23,7 @@ from xptrace.intake.limits import LIMITS, Limits
 from xptrace.intake.member import safe
 from xptrace.intake.rotation import Rotation
 
-WINDOW: Final = 8 << 20
+WINDOW: Final = 6 << 20
 """Bytes read at a time."""
 _TAIL: Final = 1 << 12
 """Bytes at the end of a window in which its last newline is looked for before it is read."""

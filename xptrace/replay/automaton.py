@@ -7,16 +7,21 @@ log bytes is one row of the table. The scalar step is the law; this only remembe
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xptrace.model.effects import Effect
 from xptrace.replay.judge import Judgement, Observed, Standing, judge
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 MOST_STATES: Final = 50_000
 """States that are remembered; a guest that makes more of them (by writing config space at random) starts them anew."""
+_FEW: Final = 1 << 8
+"""Accesses that are looked up one by one, before it is tried whether the state stays as it is."""
+_MANY: Final = 1 << 16
 
 
 class Transition(NamedTuple):
@@ -62,19 +67,56 @@ class Automaton:
         """Whether it is time to begin with an empty table."""
         return len(self.standings) > MOST_STATES or len(self.transitions) > 10 * MOST_STATES
 
-    def run(self, state: int, symbols: Iterable[int], alphabet: list[Observed]) -> tuple[int, array[int]]:
+    def run(
+        self, state: int, symbols: NDArray[np.int64], alphabet: list[Observed]
+    ) -> tuple[int, NDArray[np.int64]]:
         """The state after many accesses, each given by its place in the alphabet, and the number of each transition."""
-        taken = array("q")
+        import numpy as np
+
+        taken = np.empty(len(symbols), np.int64)
         tables: dict[int, dict[int, int]] = {}
-        row = tables.setdefault(state, {})
-        transitions, take = self.transitions, taken.append
-        for symbol in symbols:
-            number = row.get(symbol)
-            if number is None:
-                number = row[symbol] = self.step(state, alphabet[symbol])
-            take(number)
-            after = transitions[number].after
-            if after != state:
-                state = after
-                row = tables.setdefault(state, {})
+        at = 0
+        while at < len(symbols):
+            entered, some = state, []
+            row = tables.setdefault(state, {})
+            for symbol in symbols[at : at + _FEW].tolist():
+                number = row.get(symbol)
+                if number is None:
+                    number = row[symbol] = self.step(state, alphabet[symbol])
+                some.append(number)
+                after = self.transitions[number].after
+                if after != state:
+                    state = after
+                    row = tables.setdefault(state, {})
+            taken[at : at + len(some)] = some
+            at += len(some)
+            if state == entered:  # most accesses change nothing
+                at = self._stay(state, row, symbols, at, alphabet, taken)
         return state, taken
+
+    def _stay(
+        self, state: int, row: dict[int, int], symbols: NDArray[np.int64], at: int, alphabet: list[Observed],
+        taken: NDArray[np.int64],
+    ) -> int:
+        """Take accesses, many at once, up to the first that leaves the state; returns its place."""
+        import numpy as np
+
+        numbers = np.zeros(len(alphabet), np.int64)
+        stays = np.zeros(len(alphabet), np.bool_)
+        for symbol, number in row.items():
+            numbers[symbol], stays[symbol] = number, self.transitions[number].after == state
+        stride = _FEW
+        while at < len(symbols):
+            part = symbols[at : at + stride]
+            alike = stays[part]
+            count = len(part) if alike.all() else int(alike.argmin())
+            taken[at : at + count] = numbers[part[:count]]
+            at += count
+            stride = min(2 * stride, _MANY)
+            if count < len(part):
+                symbol, stride = int(part[count]), _FEW
+                if symbol in row:
+                    break
+                number = numbers[symbol] = row[symbol] = self.step(state, alphabet[symbol])
+                stays[symbol] = self.transitions[number].after == state
+        return at

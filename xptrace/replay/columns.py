@@ -7,19 +7,22 @@ through `xptrace.replay.automaton`, and looks the judgements up with numpy; a te
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xptrace.access.attribution import Vm
-from xptrace.access.rows import Access
+from xptrace.access.rows import Access, Row
 from xptrace.access.stretch import Block
 from xptrace.replay.automaton import Automaton
 from xptrace.replay.judge import Observed
 from xptrace.replay.replay import Start, next_standing, observe
+
+_NO_ACCESS: Final = (-1, -1, -1)
 
 
 @dataclass(slots=True)
@@ -33,6 +36,9 @@ class Interned:
     names: list[str] = field(default_factory=list)
     _numbers: dict[Observed, int] = field(default_factory=dict)
     _places: dict[str, int] = field(default_factory=dict)
+    _templates: Sequence[Row] = ()
+    _told: list[tuple[int, int, int]] = field(default_factory=list)
+    """What each of the templates of the last block is, in the order of the columns."""
 
     def add(self, access: Access) -> None:
         """Take one more access."""
@@ -43,16 +49,14 @@ class Interned:
 
     def add_block(self, block: Block) -> None:
         """Take the accesses of a block."""
-        known = np.zeros((len(block.templates), 3), np.int64)
-        is_access = np.zeros(len(known), np.bool_)
-        for number in block.used().tolist():
-            row = block.templates[number]
-            if isinstance(row, Access):
-                known[number] = (*self._known(row), row.boot)
-                is_access[number] = True
-        which = block.which[is_access[block.which]]
-        for column, part in enumerate((self.symbols, self.vms, self.boots)):
-            part.frombytes(known[which, column].tobytes())
+        if self._templates is not block.templates:
+            self._templates, self._told = block.templates, []
+        for row in islice(block.templates, len(self._told), None):
+            self._told.append((*self._known(row), row.boot) if isinstance(row, Access) else _NO_ACCESS)
+        symbols, vms, boots = np.array(self._told, np.int64).T
+        which = block.which[symbols[block.which] >= 0]
+        for part, of_templates in ((self.symbols, symbols), (self.vms, vms), (self.boots, boots)):
+            part.frombytes(of_templates.take(which).tobytes())
 
     def _known(self, access: Access) -> tuple[int, int]:
         """The numbers of what is distinct about an access, and of its VM."""
@@ -99,8 +103,7 @@ def replay(start: Start, interned: Interned, vms: Mapping[str, Vm]) -> Replayed:
             part = rows[first:end]
             how = began.get(int(boots[part[0]]))
             standing = start.standing(how) if first == 0 else next_standing(start, automaton.standings[state], how)
-            state, numbers = automaton.run(automaton.enter(standing), symbols[part].tolist(), interned.alphabet)
-            taken[part] = np.frombuffer(numbers, np.int64)
+            state, taken[part] = automaton.run(automaton.enter(standing), symbols[part], interned.alphabet)
             first = end
     return _columns(automaton, taken)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from tests.conftest import Run as Done
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Access
 from xptrace.model.profiles import profile
+from xptrace.replay import automaton as replay_automaton
 from xptrace.replay.automaton import Automaton
 from xptrace.replay.columns import Interned, replay
 from xptrace.replay.judge import Observed, Standing, judge
@@ -287,12 +289,16 @@ class TestColumns:
             max_size=40,
         ),
         name=st.sampled_from(["qemu-1.0", "qemu-7.2", "kvm-xen-10.0", "qemu-xen-traditional", "xenserver-trad"]),
+        few=st.sampled_from([1, 2, 100]),
     )
-    def test_automaton_and_scalar_step_are_one(self, accesses: list[Observed], name: str) -> None:
+    def test_automaton_and_scalar_step_are_one(self, accesses: list[Observed], name: str, few: int) -> None:
         standing = Start(profile(name), blacklist=frozenset({(2, 1)})).standing(None)
         automaton = Automaton()
         alphabet = list(dict.fromkeys(accesses))
-        _, taken = automaton.run(automaton.enter(standing), [alphabet.index(one) for one in accesses], alphabet)
+        symbols = np.array([alphabet.index(one) for one in accesses], np.int64)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replay_automaton, "_FEW", few)
+            _, taken = automaton.run(automaton.enter(standing), symbols, alphabet)
         for observed, number in zip(accesses, taken, strict=True):
             standing, judgement, effects = judge(standing, observed)
             transition = automaton.transitions[number]
