@@ -170,7 +170,8 @@ class _Module(NamedTuple):
         """Whether its `sniff` has to be asked; `shapes` are those of the head."""
         if not (self.first or self.signs) or head.startswith(self.first):
             return True
-        return any(all(map(shapes.__contains__, one)) and one in shapes for one in self.signs)  # bytes are found fast
+        # a byte is found, or missed, at once
+        return any(all(map(shapes.__contains__, one)) and one in shapes for one in self.signs)
 
     def dissector(self) -> Dissector:
         """What it declares."""
@@ -302,7 +303,7 @@ def _announces(place: Path) -> bool:
 _CERTAIN: Final = 100
 
 
-def shapes_of(head: bytes) -> bytes:
+def _shapes_of(head: bytes) -> bytes:
     """The lines of a head without their digits, each once, behind a newline: of most logs that is little to look at."""
     return b"\n" + b"\n".join(set(head.translate(None, b"0123456789").split(b"\n")))
 
@@ -322,7 +323,7 @@ def choose(head: bytes, source: str | None = None) -> list[tuple[Dissector, int]
             one = module.dissector()
             if one.sniff(head) == _CERTAIN:
                 return [(one, _CERTAIN)]  # nobody can be surer, and only one reads bytes
-    shapes = shapes_of(head)
+    shapes = _shapes_of(head)
     return _able(head, shapes, lines=False)[:1] or _able(head, shapes, lines=True)
 
 

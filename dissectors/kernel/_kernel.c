@@ -14,7 +14,7 @@
 #endif
 
 /* Blocks of up to 32 MiB are asked of the system once, not again for every window: fresh memory has to be cleared, which
- * takes as long as to read it. The GNU C library can be told so. */
+ * takes as long as to read it; what one thread lets go of, any other gets. The GNU C library can be told so. */
 static PyObject *keep_memory(PyObject *module, PyObject *nothing)
 {
     (void)module;

@@ -400,7 +400,7 @@ static inline int goes_on(Known *known, const uint8_t *data, size_t at, size_t s
     const Key *key = &known->keys[place];
     const size_t stamp = second->length + MICRO, size = stamp + key->length;
     const uint8_t *text = data + at + stamp;
-    if (!second->length || !key->length || key->dated || size > MOST_LINE || stop - at <= size ||
+    if (!second->length || !key->length || size > MOST_LINE || stop - at <= size ||
         text[key->length] != '\n' || !same(second->at, data + at, second->length) ||
         !micro(text - MICRO, second, record) || memcmp(data + key->at, text, key->length) != 0)
         return 0;

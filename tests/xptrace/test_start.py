@@ -155,7 +155,7 @@ class TestNoDissectorIsMissed:
     @staticmethod
     def agree(head: bytes) -> None:
         for name, module in contract._OURS.items():
-            assert module.may_know(head, contract.shapes_of(head)) or not dissectors()[name].sniff(head), name
+            assert module.may_know(head, contract._shapes_of(head)) or not dissectors()[name].sniff(head), name
 
 
 def patterns(module: str, *names: str) -> list[re.Pattern[bytes]]:
@@ -201,7 +201,7 @@ LOOKS_FOR = [
 @given(drawn=st.data())
 def test_whatever_a_sniff_looks_for_has_a_sign(name: str, looked_for: re.Pattern[bytes], drawn: st.DataObject) -> None:
     found = drawn.draw(st.from_regex(looked_for))
-    assert contract._OURS[name].may_know(found, contract.shapes_of(found))
+    assert contract._OURS[name].may_know(found, contract._shapes_of(found))
 
 
 @given(st.lists(st.sampled_from([

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import Final, Literal, NamedTuple, get_args
 
 from dissectors import Dissector, Given, Vantage, choose
+from dissectors.platform.registers import REGION
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.record import Record
 from dissectors.vocabulary import DOMAIN
@@ -29,7 +30,8 @@ _THREAD = re.compile(rb"(?m)^(\d{1,10})@(\d{1,11})\.(\d{6}):")
 _CREATES = b":xen_ioreq_server_create "
 _SERVER = re.compile(rb"(?m)^(\d{1,10})@[\d.]+" + _CREATES)
 _OURS = re.compile(
-    rb"(?m)^(\d{1,10})@[\d.]+:(?:\w+ .*?(?:port=0x1[0-9a-f] |xen-fixed')|cpu_(?:in|out) addr 0x1[0-9a-f][ (])"
+    rb"(?m)^(\d{1,10})@[\d.]+:(?:\w+ .*?(?:port=0x1[0-9a-f] |%b')|cpu_(?:in|out) addr 0x1[0-9a-f][ (])"
+    % REGION.encode()
 )
 _DISK = re.compile(rb"xs_node_(?:vscanf|read) \S*backend/\w+/\d+/(\d+)/params (\S+)")
 _ISO = re.compile(rb"(?m)^(\d{4}-\d\d-\d\dT[\d:.]+Z) ")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from dissectors.platform.registers import Space, lengths
+from dissectors.platform.registers import REGION, Space, lengths
 from xptrace.access.assembled import Assembled
 
 LONGEST_RUN: Final = 64
@@ -42,7 +42,7 @@ def gather(run: Assembled, address: int, size: int, value: int) -> Assembled | N
     )
 
 
-_SPACE_OF_REGION: Final[dict[str, Space]] = {"xen-fixed": "pio", "xen-pci": "bar0", "xen-mmio": "bar1", "mmio": "bar1"}
+_SPACE_OF_REGION: Final[dict[str, Space]] = {REGION: "pio", "xen-pci": "bar0", "xen-mmio": "bar1", "mmio": "bar1"}
 
 
 def separate(run: Assembled) -> Iterator[Assembled]:

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from dissectors.platform.registers import BAR0_SIZE, PORTS, VENDOR, Direction, Space
+from dissectors.platform.registers import BAR0_SIZE, PORTS, REGION, VENDOR, Direction, Space
 
 _VENDOR_ID, _DEVICE_ID, _COMMAND, _BAR0, _BAR1 = 0x00, 0x02, 0x04, 0x10, 0x14
 _DEVICES: Final = {0x0001: "xen-platform", 0x0002: "xen-platform", 0xC000: "xen-pvdevice"}
@@ -155,7 +155,7 @@ class Spaces:
         """
         end = address + size
         if address < PORTS.stop and end > PORTS.start:
-            if regions and not any(name == "xen-fixed" for at, name in regions if at >= PORTS.start):
+            if regions and not any(name == REGION for at, name in regions if at >= PORTS.start):
                 return None
             return "pio", 0, None
         if regions:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dissectors.kernel import RECORD, dtype
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[Any]
 
 _MOST_BYTES: Final = 1 << 24
-"""For more records than a window has, unless lines have less than 32 bytes each."""
+"""For more records than a window has, unless lines have less than 24 bytes each."""
 
 
 class PlainRecords(NamedTuple):
@@ -62,7 +62,7 @@ class PlainLines:
         try:
             memory = self._spare.popleft()
         except IndexError:  # not asked beforehand: another thread may take the last one
-            memory = mmap(-1, _MOST_BYTES)
+            memory = mmap(-1, _MOST_BYTES, MAP_PRIVATE | MAP_ANONYMOUS)
         count = self._kernel.read_lines(
             window.data, start, len(window.data), programs, PORTS.start, len(PORTS), REGION.encode(), memory
         )

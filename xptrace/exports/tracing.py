@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from dissectors.platform.registers import LOG_REGISTERS, PORTS, Direction, pieces
+from dissectors.platform.registers import LOG_REGISTERS, PORTS, REGION, Direction, pieces
 from dissectors.qemu.inverse import Value
 from dissectors.qemu.writing import Version
 from xptrace.exports.history import Accessed, Moment, Started, WasReset
@@ -77,12 +77,12 @@ _BELOW: Final = range(0x08, 0x10)
 """The ports of the DMA controller, where an access begins that reaches into the fixed ports."""
 _NOBODYS: Final = "io"
 _TAKES: Final[Mapping[str, Literal["bytes", "aligned", "whole"]]] = {
-    "xen-fixed": "whole", "xen-pci": "bytes", "dma-cont": "bytes", _NOBODYS: "aligned",
+    REGION: "whole", "xen-pci": "bytes", "dma-cont": "bytes", _NOBODYS: "aligned",
 }  # fmt: skip
 """How much a region takes at once: single bytes, only what is aligned, or all that there is (observed)."""
 
 _REGIONS: Final = {
-    "xen-fixed": 0x55A1C0D637E0, "xen-pci": 0x55A1C0D638F0, "pci-conf-idx": 0x55A1C053DDC0,
+    REGION: 0x55A1C0D637E0, "xen-pci": 0x55A1C0D638F0, "pci-conf-idx": 0x55A1C053DDC0,
     "pci-conf-data": 0x55A1C053DED0, "dma-cont": 0x55A1C05AF6A0, _NOBODYS: 0x55A1C041F000,
 }  # fmt: skip
 _FUNCTION: Final = 0x55A1C0D63000
@@ -98,7 +98,7 @@ _APART: Final = 0x14E210000
 def _region(machine: Machine, port: int) -> tuple[str, int]:
     """(name, first port) of the region that a port is in."""
     if port in PORTS and machine.platform is not None:
-        return "xen-fixed", PORTS.start
+        return REGION, PORTS.start
     for one in machine.functions:
         if one.bar0 is not None and one.bar0 <= port < one.bar0 + one.identity.bar0_size:
             return "xen-pci", one.bar0
@@ -123,7 +123,7 @@ def _unmasked(region: str, offset: int, size: int, value: int) -> int:
     That is -1 for a dword of the fixed ports and for what is nobody's, and 32 ones for what BAR0 has not (observed on
     QEMU 7.2, 10.0 and 10.2).
     """
-    if region == _NOBODYS or (region == "xen-fixed" and size == 4):
+    if region == _NOBODYS or (region == REGION and size == 4):
         return (1 << 64) - 1
     return (1 << 32) - 1 if region == "xen-pci" and offset else value
 

@@ -227,6 +227,19 @@ def test_a_time_that_is_like_the_one_before(kernel: Kernel, again: bytes) -> Non
         assert same(kernel, first + again + more + first, ours())[0]["time_ns"] == 1795406729_000213_000
 
 
+@pytest.mark.parametrize("other", [
+    b"cpu_in addr 0x12(b) value 11", b"cpu_in addr 0x12(b) value ", b"cpu_in addr 0x12(b) value 1 ", b"",
+    b"cpu_in addr 0x12(b) value 2", b"cpu_in addr 0x12(b) value 1\r", b"cpu_in addr 0x12(b)\n value 1",
+])
+def test_a_line_that_is_nearly_what_came_next_before(kernel: Kernel, other: bytes) -> None:
+    first, second = b"cpu_in addr 0x10(w) value 18898", b"cpu_in addr 0x12(b) value 1"
+    for order in ((first, second, first, other, first, second), (first, other, first, second), (first, second) * 2):
+        text = b"".join(b"213@1795406729.%06d:%s\n" % numbered for numbered in enumerate(order))
+        assert same(kernel, text, ours())
+    for end in range(len(text)):
+        same(kernel, text, ours(), 0, end)
+
+
 @given(st.lists(printed(stamps=()) | st.just(b""), min_size=1, max_size=4), st.lists(st.tuples(
     st.integers(0, 1 << 10), st.sampled_from([b"", b"\n", b" ", b"0", b"1", b":", b"@", b"x"]), st.integers(0, 2),
 ), max_size=2))
