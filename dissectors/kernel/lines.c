@@ -66,25 +66,6 @@ static const uint8_t HEXADECIMAL[256] = {['0'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 
 /* Each of the bytes of a word. */
 static const uint64_t EACH = 0x0101010101010101u;
 
-static inline uint64_t word(const uint8_t *at)
-{
-    uint64_t all;
-    memcpy(&all, at, sizeof all);
-    return all;
-}
-
-/* Whether so many bytes are the same; most often they are few. */
-static inline int same(const uint8_t *one, const uint8_t *other, size_t count)
-{
-    if (count > 16)
-        return memcmp(one, other, count) == 0;
-    if (count >= 8)
-        return word(one) == word(other) && word(one + count - 8) == word(other + count - 8);
-    while (count && one[count - 1] == other[count - 1])
-        count--;
-    return count == 0;
-}
-
 /* The number of eight digits, the first in the lowest byte: pairs are put together, pairs of these, and so on. */
 static inline uint64_t together(uint64_t digits, uint64_t base)
 {

@@ -104,6 +104,27 @@ static inline int store(Record *record, uint8_t slot, uint64_t value, int negati
     return 0;
 }
 
+/* -- bytes */
+
+static inline uint64_t word(const uint8_t *at)
+{
+    uint64_t all;
+    memcpy(&all, at, sizeof all);
+    return all;
+}
+
+/* Whether so many bytes are the same; most often they are few. */
+static inline int same(const uint8_t *one, const uint8_t *other, size_t count)
+{
+    if (count > 16)
+        return memcmp(one, other, count) == 0;
+    if (count >= 8)
+        return word(one) == word(other) && word(one + count - 8) == word(other + count - 8);
+    while (count && one[count - 1] == other[count - 1])
+        count--;
+    return count == 0;
+}
+
 /* -- plain records */
 
 /* Ports, and the name of the region of memory that they lie in. */
@@ -123,7 +144,7 @@ static inline int is_of(const Ours *ours, const Record *record)
 static inline void know_region(const Ours *ours, const uint8_t *data, Record *record)
 {
     if (record->has & HAS_TEXT && record->text_length == ours->region_length &&
-        memcmp(data + record->text, ours->region, ours->region_length) == 0)
+        same(data + record->text, ours->region, ours->region_length))
         record->has |= HAS_REGION;
 }
 

@@ -262,13 +262,16 @@ def _arguments(arguments: Sequence[Argument], data: bytes, at: int, end: int, re
 
 
 def _store(record: dict[str, int], slot: int, value: int) -> None:
-    """Put an argument into its place; raises _UnsureError where it does not fit. Only a vCPU may be -1, for none."""
+    """Put an argument into its place, which takes one; raises _UnsureError where it does not fit.
+
+    Only a vCPU may be -1, for none.
+    """
     name = _NAMES.get(slot, "text")
     if value < 0 and (name, value) != ("vcpu", -1):
         raise _UnsureError
     if not name:
         return
-    if name == "text" or value > _MOST.get(name, 255):
+    if name == "text" or value > _MOST.get(name, 255) or record["has"] >> slot & 1:
         raise _UnsureError
     record[name] = value
     record["has"] |= 1 << HAS.index(name)

@@ -8,6 +8,17 @@
 
 #include "record.h"
 
+/* What has just been stored number by number is loaded so too: a wider load would have to wait for the stores. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-tree-vectorize")
+#endif
+
+#ifdef __GNUC__
+#define INLINE __attribute__((always_inline)) static inline
+#else
+#define INLINE static inline
+#endif
+
 #define MOST_FORMS 64
 #define MOST_ARGUMENTS 16
 #define BUCKETS 256
@@ -22,19 +33,16 @@ enum { ARGUMENT_TEXT, ARGUMENT_WIDTH, ARGUMENT_UNSIGNED, ARGUMENT_SIGNED };
 
 enum { SLOTS = SLOT_TEXT, NOWHERE = SLOTS };
 
-/* The bits of a number that must be zero, and the one number of which they need not be. */
 typedef struct {
-    uint64_t forbidden, allowed;
-    uint8_t kind, place; /* of a text: whether it has one */
-} Argument;
-
-typedef struct {
-    Argument arguments[MOST_ARGUMENTS];
+    uint64_t forbidden[MOST_ARGUMENTS]; /* the bits of a number that must be zero */
+    uint8_t place[MOST_ARGUMENTS];      /* of a text: whether it has one */
+    uint8_t kind[MOST_ARGUMENTS];
+    uint64_t no_vcpu; /* the bits of a vCPU that must be zero, unless it may be -1 and is */
     uint32_t id;
-    uint16_t has;
-    uint8_t event, count, never;
+    uint16_t has, widths; /* widths: a bit for each number before the first text that is a letter */
+    uint8_t event, count, never, needs_vcpu;
     uint8_t lead; /* numbers before the first text */
-    int8_t next; /* the next form whose event's number ends alike */
+    int8_t next;  /* the next form whose event's number ends alike */
 } Form;
 
 typedef struct {
@@ -46,15 +54,11 @@ typedef struct {
 /* What a file begins with: 64 bits that are all ones, and a magic number, in either order. */
 static const uint64_t MAGIC = 0xF2B177CB0AA429B4u, CIGAM = 0xB429A40ACB77B1F2u;
 
-static uint32_t load32(const uint8_t *at)
+static inline uint32_t half(const uint8_t *at)
 {
-    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
-
-static uint64_t load64(const uint8_t *at)
-{
-    return at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 24 | (uint64_t)at[4] << 32 |
-           (uint64_t)at[5] << 40 | (uint64_t)at[6] << 48 | (uint64_t)at[7] << 56;
+    uint32_t all;
+    memcpy(&all, at, sizeof all);
+    return all;
 }
 
 /* The greatest number that a place takes. */
@@ -73,17 +77,15 @@ static uint64_t greatest(uint8_t slot)
     return UINT8_MAX;
 }
 
-/* An argument's kind, bits and place; of numbers below zero only a vCPU may be -1. */
+/* An argument's kind, bits and place, of which each is taken once; of numbers below zero only a vCPU may be -1. */
 static void load_argument(Form *form, const uint8_t *at)
 {
-    Argument *argument = &form->arguments[form->count++];
+    int place = form->count++;
     uint8_t kind = at[0], bits = at[1], slot = at[2];
-    argument->kind = kind;
-    argument->allowed = 0;
-    form->lead += kind != ARGUMENT_TEXT && form->lead == form->count - 1;
+    form->kind[place] = kind;
     if (kind == ARGUMENT_TEXT) {
-        argument->place = slot == SLOT_TEXT;
-        form->has |= argument->place ? HAS_TEXT : 0;
+        form->place[place] = slot == SLOT_TEXT;
+        form->has |= slot == SLOT_TEXT ? HAS_TEXT : 0;
         return;
     }
     uint64_t limit = UINT64_MAX;
@@ -91,12 +93,19 @@ static void load_argument(Form *form, const uint8_t *at)
         limit = ((uint64_t)1 << bits) - 1;
     if (kind == ARGUMENT_SIGNED)
         limit = bits - 1u < 63 ? ((uint64_t)1 << (bits - 1)) - 1 : INT64_MAX;
-    if (kind == ARGUMENT_SIGNED && slot == SLOT_VCPU && bits != 1)
-        argument->allowed = UINT64_MAX;
-    argument->forbidden = ~(limit & greatest(slot));
-    argument->place = slot < SLOTS ? slot : NOWHERE;
+    uint64_t forbidden = ~(limit & greatest(slot));
+    form->needs_vcpu |= slot == SLOT_VCPU && (kind != ARGUMENT_SIGNED || bits == 1);
+    if (slot == SLOT_VCPU)
+        form->no_vcpu = forbidden;
+    form->forbidden[place] = slot == SLOT_VCPU || kind == ARGUMENT_WIDTH ? 0 : forbidden;
+    form->place[place] = slot < SLOTS ? slot : NOWHERE;
+    form->never |= kind > ARGUMENT_SIGNED || (slot >= SLOTS && slot != SLOT_NONE) ||
+                   (slot < SLOTS && form->has >> slot & 1);
     form->has |= slot < SLOTS ? (uint16_t)(1 << slot) : 0;
-    form->never |= kind > ARGUMENT_SIGNED || (slot >= SLOTS && slot != SLOT_NONE);
+    if (form->lead == place) {
+        form->widths |= (uint16_t)((kind == ARGUMENT_WIDTH) << place);
+        form->lead++;
+    }
 }
 
 /* What every record has; then each form: the number of its event in the file, the event, how many arguments, and these.
@@ -116,16 +125,13 @@ static int load(Table *table, const uint8_t *at, size_t size)
         if (end - at < 6 || table->count == MOST_FORMS)
             return 0;
         Form *form = &table->forms[table->count];
-        form->id = load32(at);
-        form->event = at[4];
-        form->has = form->count = form->never = form->lead = 0;
+        *form = (Form){.id = half(at), .event = at[4], .next = -1};
         int arguments = at[5];
         at += 6;
         if (arguments > MOST_ARGUMENTS || end - at < 3 * arguments)
             return 0;
         for (; arguments; arguments--, at += 3)
             load_argument(form, at);
-        form->next = -1;
         uint8_t bucket = (uint8_t)form->id;
         if (last[bucket] < 0)
             table->first[bucket] = (int8_t)table->count;
@@ -140,78 +146,96 @@ static int load(Table *table, const uint8_t *at, size_t size)
 static int has_header(const uint8_t *at, const uint8_t *end, const uint8_t *data_end)
 {
     for (; at < end && data_end - at >= HEADER; at++)
-        if (load64(at) == UINT64_MAX && (load64(at + 8) == MAGIC || load64(at + 8) == CIGAM))
+        if (word(at) == UINT64_MAX && (word(at + 8) == MAGIC || word(at + 8) == CIGAM))
             return 1;
     return 0;
 }
 
-/* A number as it is told; `wrong` where it cannot be. */
-static inline uint64_t number(const Argument *argument, uint64_t value, uint64_t *wrong)
+/* Whether a file begins in a number whose last byte is all ones: then so is the next one, or it is the magic's first. */
+static inline int holds_header(const uint8_t *at, const uint8_t *data_end)
 {
-    if (argument->kind == ARGUMENT_WIDTH) { /* the letter of an access size */
-        value = value == 'b' ? 1 : value == 'w' ? 2 : value == 'l' ? 4 : 0;
-        *wrong |= !value;
-    }
-    *wrong |= value == argument->allowed ? 0 : value & argument->forbidden;
-    return value;
+    if (data_end - at < HEADER || (at[8] != 0xFF && at[8] != (uint8_t)MAGIC && at[8] != (uint8_t)CIGAM))
+        return 0;
+    return has_header(at, at + 8, data_end);
 }
+
+/* Whether a byte of a text is all ones. */
+static inline int has_ones(const uint8_t *at, size_t length)
+{
+    uint64_t bits = 0; /* ASCII has the highest bit of no byte */
+    size_t done = 0;
+    for (; length - done >= 8; done += 8)
+        bits |= word(at + done);
+    for (; done < length; done++)
+        bits |= (uint64_t)at[done] << 56;
+    return (bits & 0x8080808080808080u) && memchr(at, 0xFF, length) != NULL;
+}
+
+/* The access size that a letter stands for; 0 for any other number. */
+static inline uint64_t width(uint64_t letter) { return letter == 'b' ? 1 : letter == 'w' ? 2 : letter == 'l' ? 4 : 0; }
 
 enum { READ_YES, READ_NO, READ_UNSURE };
 
 /* Whether the bytes from `at` to `end` are arguments of this form. NO only where they are too many or too few: then the
  * next form is tried. Where a file begins in them, the record is broken off: its first eight bytes are all ones, so that
  * they begin in a text, or hold the last byte of a number. */
-static int arguments(const Form *form, const uint8_t *data, const uint8_t *data_end, const uint8_t *at,
+INLINE int arguments(const Form *form, const uint8_t *data, const uint8_t *data_end, const uint8_t *at,
                      const uint8_t *end, Record *record)
 {
-    uint64_t told[SLOTS + 1] = {[SLOT_VCPU] = UINT64_MAX}, wrong = form->never, high = 0;
-    const uint8_t *begun = at;
+    uint64_t told[SLOTS + 1] = {[SLOT_VCPU] = UINT64_MAX}, wrong = form->never;
+    uint64_t high = 0; /* the greatest of the first numbers */
+    uint32_t text = 0, text_length = 0;
     if (end - at < 8 * form->lead)
         return READ_NO;
-    for (int i = 0; i < form->lead; i++, at += 8) {
-        uint64_t value = load64(at);
-        high |= value >> 56 == 0xFF;
-        told[form->arguments[i].place] = number(&form->arguments[i], value, &wrong);
+    for (int i = 0; i < form->lead; i++) {
+        uint64_t value = word(at + 8 * i);
+        wrong |= value & form->forbidden[i];
+        high = value > high ? value : high;
+        told[form->place[i]] = value;
     }
-    for (; high && begun < at; begun += 8)
-        if (begun[7] == 0xFF)
-            wrong |= has_header(begun, begun + 8, data_end);
-    for (const Argument *argument = form->arguments + form->lead; argument < form->arguments + form->count; argument++) {
-        if (argument->kind == ARGUMENT_TEXT) {
+    for (int i = 0; high >> 56 == 0xFF && i < form->lead; i++)
+        wrong |= at[8 * i + 7] == 0xFF && holds_header(at + 8 * i, data_end);
+    for (int i = 0, widths = form->widths; widths; i++, widths >>= 1)
+        if (widths & 1)
+            wrong |= !(told[form->place[i]] = width(word(at + 8 * i)));
+    at += 8 * form->lead;
+    for (int i = form->lead; i < form->count; i++) {
+        if (form->kind[i] == ARGUMENT_TEXT) {
             if (end - at < 4)
                 return READ_NO;
-            uint32_t length = load32(at);
+            uint32_t length = half(at);
             at += 4;
             if ((size_t)(end - at) < length)
                 return READ_NO;
-            if (argument->place) {
-                record->text = (uint32_t)(at - data);
-                record->text_length = length;
+            if (form->place[i]) {
+                text = (uint32_t)(at - data);
+                text_length = length;
             }
-            if (memchr(at, 0xFF, length) != NULL)
+            if (has_ones(at, length))
                 wrong |= has_header(at, at + length, data_end);
             at += length;
             continue;
         }
         if (end - at < 8)
             return READ_NO;
-        uint64_t value = load64(at);
+        uint64_t value = word(at);
         if (value >> 56 == 0xFF)
-            wrong |= has_header(at, at + 8, data_end);
+            wrong |= holds_header(at, data_end);
         at += 8;
-        told[argument->place] = number(argument, value, &wrong);
+        if (form->kind[i] == ARGUMENT_WIDTH)
+            wrong |= !(value = width(value));
+        wrong |= value & form->forbidden[i];
+        told[form->place[i]] = value;
     }
+    wrong |= told[SLOT_VCPU] == UINT64_MAX ? form->needs_vcpu : told[SLOT_VCPU] & form->no_vcpu;
     if (at != end)
         return READ_NO;
-    record->address = told[SLOT_ADDRESS];
-    record->value = told[SLOT_VALUE];
-    record->count = (uint32_t)told[SLOT_COUNT];
-    record->vcpu = (int32_t)told[SLOT_VCPU];
-    record->has = form->has;
-    record->size = (uint8_t)told[SLOT_SIZE];
-    record->direction = (uint8_t)told[SLOT_DIRECTION];
-    record->type = (uint8_t)told[SLOT_TYPE];
-    record->pointer = (uint8_t)told[SLOT_POINTER];
+    *record = (Record){
+        .address = told[SLOT_ADDRESS], .value = told[SLOT_VALUE], .count = (uint32_t)told[SLOT_COUNT],
+        .vcpu = (int32_t)told[SLOT_VCPU], .text = text, .text_length = text_length, .has = form->has,
+        .event = form->event, .size = (uint8_t)told[SLOT_SIZE], .direction = (uint8_t)told[SLOT_DIRECTION],
+        .type = (uint8_t)told[SLOT_TYPE], .pointer = (uint8_t)told[SLOT_POINTER], .clock = CLOCK_SINCE_BOOT,
+    };
     return wrong ? READ_UNSURE : READ_YES;
 }
 
@@ -222,14 +246,14 @@ typedef struct {
     const uint8_t *end;
 } Head;
 
-static int read_head(const Table *table, const uint8_t *data, size_t at, size_t stop, Head *head)
+static inline int read_head(const Table *table, const uint8_t *data, size_t at, size_t stop, Head *head)
 {
     const size_t type = table->is_typed ? TYPE : 0;
-    if (stop - at < type + HEAD || (table->is_typed && load64(data + at) != TYPE_EVENT))
+    if (stop - at < type + HEAD || (table->is_typed && word(data + at) != TYPE_EVENT))
         return 0;
     const uint8_t *from = data + at + type;
-    *head = (Head){.id = load64(from), .time_ns = load64(from + 8), .length = load32(from + 16),
-                   .process = load32(from + 20)};
+    *head = (Head){.id = word(from), .time_ns = word(from + 8), .length = half(from + 16),
+                   .process = half(from + 20)};
     if (head->length < HEAD || head->length > LONGEST_RECORD || stop - at - type < head->length)
         return 0;
     head->end = from + head->length;
@@ -237,7 +261,7 @@ static int read_head(const Table *table, const uint8_t *data, size_t at, size_t 
 }
 
 /* The record of that head, by the first form of its event that fits. */
-static int read_record(const Table *table, const uint8_t *data, size_t size, size_t at, const Head *head,
+INLINE int read_record(const Table *table, const uint8_t *data, size_t size, size_t at, const Head *head,
                        Record *record)
 {
     if (head->time_ns > INT64_MAX || head->process > INT32_MAX)
@@ -249,12 +273,12 @@ static int read_record(const Table *table, const uint8_t *data, size_t size, siz
         const Form *form = &table->forms[number];
         if (form->id != head->id)
             continue;
-        *record = (Record){.start = (uint32_t)at, .length = (table->is_typed ? TYPE : 0) + head->length,
-                           .time_ns = (int64_t)head->time_ns,
-                           .thread = table->has_process ? (int32_t)head->process : -1,
-                           .event = form->event, .clock = CLOCK_SINCE_BOOT};
         read = arguments(form, data, data + size, from + HEAD, head->end, record);
     }
+    record->start = (uint32_t)at;
+    record->length = (table->is_typed ? TYPE : 0) + head->length;
+    record->time_ns = (int64_t)head->time_ns;
+    record->thread = table->has_process ? (int32_t)head->process : -1;
     return read == READ_YES;
 }
 
@@ -292,9 +316,10 @@ typedef struct {
 static int is_access(const Record *record, int kind)
 {
     const int needed = HAS_ADDRESS | HAS_VALUE | (kind == MEANS_CALL ? HAS_SIZE | HAS_VCPU : 0);
+    const int sizes = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8;
     if (kind == MEANS_NOTHING || (record->has & needed) != needed)
         return 0;
-    return !(record->has & HAS_SIZE) || (record->size && record->size <= 8 && !(record->size & (record->size - 1)));
+    return !(record->has & HAS_SIZE) || (record->size <= 8 && sizes >> record->size & 1);
 }
 
 /* Whether it is one to memory or a port of another device, and cannot be of anything else. */
@@ -303,10 +328,10 @@ static int is_elsewhere(const Passing *passing, const uint8_t *data, const Recor
     if (record->type > 1)
         return 0;
     if (record->text_length >= sizeof NAMED_OURS - 1 &&
-        memcmp(data + record->text, NAMED_OURS, sizeof NAMED_OURS - 1) == 0)
+        same(data + record->text, (const uint8_t *)NAMED_OURS, sizeof NAMED_OURS - 1))
         return 0;
     for (const uint8_t *range = passing->near; range < passing->near + 16 * passing->ranges; range += 16) {
-        if (record->address >= load64(range) && record->address < load64(range + 8))
+        if (record->address >= word(range) && record->address < word(range + 8))
             return 0;
     }
     return 1;

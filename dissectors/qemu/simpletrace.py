@@ -57,8 +57,9 @@ _ORDERS: Final = {
 _BEYOND: Final = 15
 """Bytes behind a record that are looked at: a file's 16 first bytes may begin in it, which is then broken off."""
 _CLOCKS: Final = (None, WALL, MONOTONIC)
-_FEW: Final = 8
-"""Records that are read one by one before the kernel is asked; more where that was in vain."""
+_FEW: Final = 7
+"""Records that are read one by one before the kernel is asked; more where that was in vain. An access to the device has
+some six of them, and the next one begins with the seventh."""
 _MANY: Final = 1 << 8
 _WORTH_WHILE: Final = 32
 """Plain records that are worth while a batch."""

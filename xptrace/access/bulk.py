@@ -144,7 +144,7 @@ class Bulk:
     def _block(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> Block:
         import numpy as np
 
-        after, templates, said = self._lines(stretch, accesses, assembler)
+        after, templates, said = _columns(self._lines(stretch, accesses, assembler))
         is_access = np.ones(len(accesses) + len(after), dtype=bool)
         is_access[after + np.arange(1, len(after) + 1)] = False
         which = np.empty(len(is_access), dtype="<u4")
@@ -156,51 +156,43 @@ class Bulk:
         records[~is_access] = said
         return Block(self._templates, which, _numbers(stretch, records))
 
-    def _lines(self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler) -> NDArray[Any]:
+    def _lines(
+        self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler
+    ) -> Iterator[tuple[int, int, int]]:
         """Every line that the guest wrote to the log: the access after which it is complete, its template, its record.
 
-        An array of three rows, and a column each line.
+        Most lines the device tells just as the guest wrote them: these are taken many at once, half as many where it is
+        not so of all of them, and twice as many after those of which it was.
         """
         import numpy as np
 
-        said = self._said[accesses["shape"]]
+        base, said, logs = stretch.taken, self._said[accesses["shape"]], accesses["said"]
         places = np.flatnonzero(said >= 0)
         characters = said[places].astype("u1").tobytes()
-        logs = accesses["said"]
-        turns = np.flatnonzero((said == _NEWLINE) | (logs != NOTHING))
-        until = np.searchsorted(places, turns)
-        if len(turns) and ((said[turns] == _NEWLINE) & (logs[turns] != NOTHING)).all():
-            records = stretch.taken + logs[turns].astype("<i8")
-            told, end = list(stretch.texts(records)), int(until[-1]) + 1
-            if assembler.completes(characters[:end], told):
-                templates = [self._whole(stretch, one, text) for one, text in zip(records.tolist(), told, strict=True)]
-                rest = self._held(stretch, accesses, assembler, places[end:], characters[end:])
-                return np.hstack((np.array((turns, templates, records)), _columns(rest)))
-        return _columns(self._one_by_one(stretch, accesses, assembler, places, characters, zip(
-            turns.tolist(), until.tolist(), said[turns].tolist(), logs[turns].tolist(), strict=True)))
-
-    def _one_by_one(
-        self, stretch: Stretch, accesses: NDArray[Any], assembler: Assembler, places: NDArray[Any], characters: bytes,
-        turns: Iterable[tuple[int, int, int, int]],
-    ) -> Iterator[tuple[int, int, int]]:
-        """The same, where a line is not told by the device, or otherwise than the guest wrote it.
-
-        A turn is an access that ends a line, or with which one is told; the characters written before it; what it
-        writes itself, and what is told.
-        """
-        base, done = stretch.taken, 0
-        for turn, end, said, log in turns:
-            if log != NOTHING and said == _NEWLINE:
-                (text,) = stretch.texts([base + log])
-                if assembler.completes(characters[done : end + 1], [text]):
-                    done = end + 1
-                    yield turn, self._whole(stretch, base + log, text), base + log
-                    continue
+        ends = np.flatnonzero((said == _NEWLINE) | (logs != NOTHING))
+        usual = (said[ends] == _NEWLINE) & (logs[ends] != NOTHING)
+        records = np.where(usual, base + logs[ends].astype("<i8"), 0).tolist()
+        told = list(stretch.texts(records))
+        until, turns = np.searchsorted(places, ends).tolist(), ends.tolist()
+        done, first, step = 0, 0, len(turns)
+        while first < len(turns):
+            last = min(first + step, len(turns))
+            end = until[last - 1] + 1
+            if usual[first:last].all() and assembler.completes(characters[done:end], told[first:last]):
+                for turn, record, text in zip(turns[first:last], records[first:last], told[first:last], strict=True):
+                    yield turn, self._whole(stretch, record, text), record
+                done, first, step = end, last, 2 * step
+                continue
+            if last - first > 1:
+                step = (last - first) // 2
+                continue
+            turn, end = turns[first], until[first]
             yield from self._held(stretch, accesses, assembler, places[done:end], characters[done:end])
-            done = end
-            if said >= 0:
-                assembler.character(said, stretch.record(base + int(accesses["last"][turn])))
+            done, first = end, last
+            if said[turn] >= 0:
+                assembler.character(int(said[turn]), stretch.record(base + int(accesses["last"][turn])))
                 done += 1
+            log = int(logs[turn])
             for line in assembler.take([] if log == NOTHING else [stretch.record(base + log)]):
                 yield turn, *self._line(stretch, line)
         yield from self._held(stretch, accesses, assembler, places[done:], characters[done:])

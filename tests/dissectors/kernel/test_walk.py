@@ -265,6 +265,55 @@ class TestWhatEndsAWalk:
         assert same(kernel, data, table(), room=0) == same(kernel, data, table(), 7, 7) == []
 
 
+SHAPES: Final = st.tuples(
+    st.integers(0, 4), st.sampled_from([0, 1, 7, 8, 31, 32, 63, 64, 200]), st.sampled_from([*SLOTS.values(), 9, 254])
+)
+"""An argument of a table: its kind, its bits, its place."""
+
+
+@st.composite
+def shaped(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """A table of one form, whatever it may be, and a record that has it; in which another file may begin."""
+    form = draw(st.lists(SHAPES, min_size=1, max_size=7))
+    texts = st.binary(max_size=9).map(lambda text: struct.pack("<I", len(text)) + text)
+    numbers = NUMBERS_64.map(lambda value: struct.pack("<Q", value & (1 << 64) - 1))
+    letters = st.sampled_from(b"bwl").map(lambda letter: struct.pack("<Q", letter))
+    of_kind = (texts, letters, numbers, numbers, numbers)
+    data = event(1, b"".join(draw(of_kind[one[0]]) for one in form)) + draw(st.binary(max_size=16))
+    if draw(st.booleans()):
+        at = draw(st.integers(32, len(data)))
+        data = data[:at] + draw(st.sampled_from(HEADERS)) + data[at + 16 :]
+    layouts = b"".join(bytes(one) for one in form)
+    return b"\1" + struct.pack("<IBB", 1, 1, len(form)) + layouts, data
+
+
+class TestAnyForm:
+    ADDRESS, NUMBER, TEXT = bytes((2, 64, 0)), bytes((2, 64, 255)), bytes((0, 0, 8))
+
+    @given(shaped())
+    @example((b"\1" + struct.pack("<IBB", 1, 1, 2) + bytes((2, 64, 0)) * 2, event(1, bytes(16))))
+    @example((b"\1" + struct.pack("<IBB", 1, 1, 2) + bytes((2, 64, 0, 2, 64, 7)), event(1, bytes(8) + b"\xff" * 8)))
+    @example((b"\1" + struct.pack("<IBB", 1, 1, 2) + bytes((0, 0, 8, 1, 0, 2)), event(1, bytes(4) + b"x" + bytes(7))))
+    @settings(max_examples=1000, deadline=None)
+    def test_it_is_read_as_the_twin_reads_it(self, kernel: Kernel, material: tuple[bytes, bytes]) -> None:
+        layouts, data = material
+        same(kernel, data, layouts, **EVERYWHERE)
+
+    @pytest.mark.parametrize("header", HEADERS)
+    def test_another_file_may_begin_at_any_byte_of_its_arguments(self, kernel: Kernel, header: bytes) -> None:
+        number, address, text = bytes(8), struct.pack("<Q", BASE), b"\2\0\0\0hi"
+        for forms, wire in (
+            ((self.ADDRESS, self.NUMBER, self.NUMBER), address + number + number),
+            ((self.TEXT, self.NUMBER, self.NUMBER), text + number + number),
+            ((self.ADDRESS, self.TEXT), address + text),
+        ):
+            layouts = b"\1" + struct.pack("<IBB", 1, 1, len(forms)) + b"".join(forms)
+            record = event(1, wire)
+            for at in range(len(record) - 16, len(record)):
+                assert same(kernel, record[:at] + header, layouts, 0, len(record)) == []
+            assert len(same(kernel, record + header, layouts, 0, len(record))) == 1
+
+
 class TestWhatIsNoWindowAndNoTable:
     @pytest.mark.parametrize("bounds", [(-1, 4), (3, 2), (0, 11), (0, -1)])
     def test_a_window_must_lie_in_the_data(self, kernel: Kernel, bounds: tuple[int, int]) -> None:
