@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 GROUP: Final = "xptrace.dissectors"
 """The entry point group of third parties' dissectors."""
+AGAIN: Final = 1 << 16
+"""Bytes that the next chunk of a source shows again, to who reads it many records at once."""
 
 
 Vantage = Literal["device", "host", "store", "toolstack", "guest"]
@@ -128,7 +130,8 @@ class Packed(Stream, Protocol):
     ) -> Iterator[Record | Damage | Loss | Batch | Passed]:
         """What `read` says; but records that nobody wants are passed over, and plain ones, if `many`, are batches.
 
-        `wanted` says of what accesses, or None where every record must be told.
+        Each chunk begins with the last bytes of what was before it, `AGAIN` of them or all: what goes on in it need not
+        be put together. `wanted` says of what accesses, or None where every record must be told.
         """
         ...
 

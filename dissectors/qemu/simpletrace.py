@@ -22,7 +22,7 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dissectors import Dissector, Given, Passed, Wanted
+from dissectors import AGAIN, Dissector, Given, Passed, Wanted
 from dissectors.clock import MONOTONIC, WALL
 from dissectors.kernel import RECORD, Batch, Kernel, dtype
 from dissectors.platform.registers import PORTS, REGION
@@ -31,6 +31,7 @@ from dissectors.qemu.catalogue import Catalogue
 from dissectors.qemu.declaration import CHARACTER, POINTER, REAL, STRING, Argument, EventDeclaration
 from dissectors.qemu.layouts import KINDS, Table
 from dissectors.qemu.programs import EVENTS
+from dissectors.qemu.simpletrace_bytes import Held
 from dissectors.record import Damage, Loss, Record, Value
 
 if TYPE_CHECKING:
@@ -185,55 +186,11 @@ class _Event:
         return None
 
 
-# -- the bytes
-
-
-class _Held:
-    """The bytes of a source that are still held; `at` is the place in them that is looked at."""
-
-    __slots__ = ("_chunks", "at", "base", "data", "doubtful")
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self.data, self.base, self.at = b"", 0, 0
-        self.doubtful: int | None = None
-        """Offset of a record that was passed over, and whose length nothing has confirmed yet."""
-
-    @property
-    def offset(self) -> int:
-        """Where in the source `at` is."""
-        return self.base + self.at
-
-    def reach(self, count: int) -> bool:
-        """Whether so many bytes are there from `at` on; takes chunks until they are."""
-        while len(self.data) - self.at < count:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return False
-            keep = self.at if self.doubtful is None else self.doubtful - self.base
-            self.data = self.data[keep:] + chunk
-            self.base += keep
-            self.at -= keep
-        return True
-
-    def seek(self, sign: re.Pattern[bytes]) -> bool:
-        """Go to the next place that has the sign; to the end where none has."""
-        while True:
-            if found := sign.search(self.data, self.at):
-                self.at = found.start()
-                return True
-            self.at = max(self.at, len(self.data) - _LONGEST_SIGN)
-            if not self.reach(len(self.data) - self.at + 1):
-                self.at = len(self.data)
-                return False
-
-
 # -- what a version of the format has
 
 _SMALL = {"<": rb"..\0{6}", ">": rb"\0{6}.."}
 _COUNT = {"<": rb"(?!\0{4})..[\0-\x04]\0", ">": rb"(?!\0{4})\0[\0-\x04].."}
 _INITIAL = {"<": rb"[\x01-\xff]\0\0\0[A-Za-z_]", ">": rb"\0\0\0[\x01-\xff][A-Za-z_]"}
-_LONGEST_SIGN: Final = 32
 
 
 def _word(order: str, number: int) -> bytes:
@@ -324,7 +281,7 @@ class _Rules:
         if self.table is not None:
             self.table.number(number, name, declarations)
 
-    def name_bytes(self, held: _Held) -> int | None:
+    def name_bytes(self, held: Held) -> int | None:
         """The length of the record here that names an event; None where it is not whole, or none."""
         if self.version != 4 or not held.reach(self._name.size):
             return None
@@ -336,13 +293,13 @@ class _Rules:
         begin = held.at + self._name.size
         return self._name.size + length if _NAME.fullmatch(held.data, begin, begin + length) else None
 
-    def learn(self, held: _Held, length: int) -> None:
+    def learn(self, held: Held, length: int) -> None:
         """Take the name here."""
         _, number, _ = self._name.unpack_from(held.data, held.at)
         name = held.data[held.at + self._name.size : held.at + length]
         self._number(number, name, self._catalogue.declarations(name))
 
-    def dropped_bytes(self, held: _Held) -> int | None:
+    def dropped_bytes(self, held: Held) -> int | None:
         """The length of the record here that tells how many are missing; None where it is not whole, or none."""
         if self.refusal or not held.reach(self.head_bytes + 8):
             return None
@@ -351,7 +308,7 @@ class _Rules:
             return None
         return self.type_bytes + length if held.reach(self.type_bytes + length) else None
 
-    def event_bytes(self, held: _Held) -> int | None:
+    def event_bytes(self, held: Held) -> int | None:
         """The length of the event here; None where it is not whole, or none, or not as it is declared."""
         if self.refusal or not held.reach(self.head_bytes):
             return None
@@ -364,7 +321,7 @@ class _Rules:
             return size if fits else None
         return size if number in self.passed else None
 
-    def complaint(self, held: _Held) -> str:
+    def complaint(self, held: Held) -> str:
         """Why nothing can begin here."""
         if self.refusal:
             return self.refusal
@@ -385,7 +342,7 @@ class _Rules:
         return f"no event has the number {number}"
 
 
-def _header(held: _Held) -> tuple[str, int] | None:
+def _header(held: Held) -> tuple[str, int] | None:
     """The byte order and the version, where a file begins here."""
     if not held.reach(HEAD_BYTES) or (order := _ORDERS.get(held.data[held.at : held.at + 16])) is None:
         return None
@@ -406,16 +363,16 @@ class SimpleTrace:
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Record | Damage | Loss]:
         """What the records say, in order; events that cannot be ours are passed over."""
-        return self._read(_Held(chunks), self._events)
+        return self._read(Held(chunks), self._events)
 
     def batches(
         self, chunks: Iterable[bytes], kernel: Kernel, wanted: Callable[[], Wanted | None], *, many: bool
     ) -> Iterator[Record | Damage | Loss | Batch | Passed]:
         """The same, but without those records that nobody wants, and, if `many`, of plain ones many at once."""
-        return self._read(_Held(chunks), partial(self._mixed, kernel, wanted, many))
+        return self._read(Held(chunks, AGAIN), partial(self._mixed, kernel, wanted, many))
 
     def _read(
-        self, held: _Held, events: Callable[[_Held, _Rules], Iterator[_Told]]
+        self, held: Held, events: Callable[[Held, _Rules], Iterator[_Told]]
     ) -> Iterator[_Told | Damage | Loss]:
         rules = _Rules(None, "<", self._catalogue)
         while True:
@@ -440,13 +397,13 @@ class SimpleTrace:
             else:
                 yield self._damage(held, rules)
 
-    def _pass(self, held: _Held, length: int) -> None:
+    def _pass(self, held: Held, length: int) -> None:
         self.records += 1
         held.at += length
         held.doubtful = None
 
     def _mixed(
-        self, kernel: Kernel, wanted: Callable[[], Wanted | None], many: bool, held: _Held, rules: _Rules
+        self, kernel: Kernel, wanted: Callable[[], Wanted | None], many: bool, held: Held, rules: _Rules
     ) -> Iterator[Record | Batch | Passed]:
         """What `_events` reads; but plain ones in batches, where there are many of them, and without the unwanted."""
         pace = _FEW
@@ -456,7 +413,7 @@ class SimpleTrace:
                 count = max(count, (yield from self._over(kernel, held, rules, wanted())))
             pace = _FEW if count >= _WORTH_WHILE else min(max(2 * pace, count), _MANY)
 
-    def _batches(self, kernel: Kernel, held: _Held, rules: _Rules) -> Generator[Record | Batch, None, int]:
+    def _batches(self, kernel: Kernel, held: Held, rules: _Rules) -> Generator[Record | Batch, None, int]:
         """The plain events from here on; returns how many were found at last. Few are left where they are."""
         count = 0
         while rules.table is not None and rules.table.packed and held.reach(_BEYOND + 1):
@@ -474,7 +431,7 @@ class SimpleTrace:
         return count
 
     def _over(
-        self, kernel: Kernel, held: _Held, rules: _Rules, wanted: Wanted | None
+        self, kernel: Kernel, held: Held, rules: _Rules, wanted: Wanted | None
     ) -> Generator[Passed, None, int]:
         """Pass over the events from here on that nobody wants; returns how many."""
         ranges, thread = (b"", -1) if wanted is None else (wanted.ranges, wanted.thread)
@@ -494,7 +451,7 @@ class SimpleTrace:
                 break
         return passed
 
-    def _handed(self, held: _Held, rules: _Rules, records: NDArray[Any]) -> Iterator[Record | Batch]:
+    def _handed(self, held: Held, rules: _Rules, records: NDArray[Any]) -> Iterator[Record | Batch]:
         """Plain events as batches, until there are few."""
         data, base = held.data, held.base
         while len(records) >= _WORTH_WHILE:
@@ -519,7 +476,7 @@ class SimpleTrace:
         return self._records
 
     def _events(
-        self, held: _Held, rules: _Rules, most: int = sys.maxsize
+        self, held: Held, rules: _Rules, most: int = sys.maxsize
     ) -> Generator[Record, None, bool]:
         """The events from here on, up to anything else, or so many; `held.at` is there then.
 
@@ -569,7 +526,7 @@ class SimpleTrace:
                 beyond = 0
         return self.records == last
 
-    def _damage(self, held: _Held, rules: _Rules) -> Damage:
+    def _damage(self, held: Held, rules: _Rules) -> Damage:
         """Go to where a record or a file begins again, or to the end.
 
         Where the record before was only passed over, it may be its length that is wrong: then it is damaged too.
@@ -587,7 +544,7 @@ class SimpleTrace:
         return Damage(self._source, begin, held.offset - begin, self.records, reason)
 
     @staticmethod
-    def _begins(held: _Held, rules: _Rules, damaged: int) -> bool:
+    def _begins(held: Held, rules: _Rules, damaged: int) -> bool:
         """Whether a record or a file begins here: one that is as it is declared, or that has another after it."""
         if _header(held) or rules.name_bytes(held) or rules.dropped_bytes(held):
             return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from dissectors import Given, Held, Packed, Passed, Plain, Stream, Wanted, is_ours
+from dissectors import AGAIN, Given, Held, Packed, Passed, Plain, Stream, Wanted, is_ours
 from dissectors.kernel import Batch, Kernel
 from dissectors.record import Damage, Loss, Record
 from xptrace.access.attribution import Reading
@@ -96,12 +96,13 @@ class Reads:
         """What a source of bytes says; what the ledger counts as lines are its records."""
         total = self._ledger.total
 
-        def counted() -> Iterator[bytes]:
-            chunks = self._source.chunks()
+        def counted(again: int = 0) -> Iterator[bytes]:
+            chunks = self._source.chunks(again)
             for chunk in chunks if self._source.evidence.once else ahead(chunks):
-                total.bytes += len(chunk)
+                size = len(chunk) - min(again, total.bytes)
+                total.bytes += size
                 if progress:
-                    progress(len(chunk))
+                    progress(size)
                 yield chunk
                 self._ledger.forget_before(total.bytes - WINDOW)
                 if self._stopped():
@@ -111,7 +112,7 @@ class Reads:
         wanted = self._wanted
         reads: Iterator[Read | Batch | Passed] = (
             stream.read(counted()) if kernel is None or wanted is None or not isinstance(stream, Packed)
-            else stream.batches(counted(), kernel, wanted, many=self._many)
+            else stream.batches(counted(AGAIN), kernel, wanted, many=self._many)
         )
         for read in self._guarded(name, reads, lambda: (total.bytes, stream.records, 0)):
             total.lines = stream.records

@@ -21,7 +21,7 @@ from xptrace.intake.compression import Codec, unpack
 from xptrace.intake.flow import BrokenOff, Chunks, Flow
 from xptrace.intake.limits import Limits
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 2 << 20
 """Bytes read at a time."""
 Pieces = tuple[tuple[int | None, int], ...]
 """Places in a file and lengths; a hole has no place."""

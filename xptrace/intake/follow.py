@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 from xptrace.errors import XptraceError
 from xptrace.intake.compression import MAGIC_BYTES, codec_of
 from xptrace.intake.evidence import File, Pipe
-from xptrace.intake.source import AHEAD, HEAD, WINDOW, Source, Window, evidence_at
+from xptrace.intake.source import AHEAD, HEAD, WINDOW, Source, Window, evidence_at, shown_again
 
 _SLICE_S: Final = 0.2
 """The longest that an interrupt has to wait."""
@@ -110,8 +110,11 @@ class Growing(Source):
         if rest:
             yield Window(offset, rest)
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, again: int = 0) -> Iterator[bytes]:
         """The bytes that are there, and those that are added; a binary recording ends where another begins."""
+        return shown_again(self._added(), again)
+
+    def _added(self) -> Iterator[bytes]:
         while not self._patience.over:
             chunk = self._more()
             if self._turned:

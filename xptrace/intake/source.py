@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, TypeVar
 
 from xptrace.errors import XptraceError
 from xptrace.intake import content
@@ -23,6 +23,7 @@ from xptrace.intake.limits import LIMITS, Limits
 from xptrace.intake.member import safe
 from xptrace.intake.rotation import Rotation
 
+_Part = TypeVar("_Part")
 WINDOW: Final = 6 << 20
 """Bytes read at a time."""
 _TAIL: Final = 1 << 12
@@ -84,18 +85,20 @@ class _Place(NamedTuple):
             keep = _ahead(data, size)
             yield Window(offset, data, partial=not data.endswith(b"\n"), ahead=size - keep)
             offset += keep
-        yield from _windows(offset, self._pieces(descriptor, offset))
+        yield from _windows(offset, self.pieces(descriptor, offset, WINDOW))
 
-    def _pieces(self, descriptor: int, offset: int) -> Iterator[bytes]:
+    def pieces(self, descriptor: int, offset: int, size: int, again: int = 0) -> Iterator[bytes]:
+        """What follows an offset, so much at a time; each begins with so many bytes of what was before it."""
         while self.length is None or offset < self.length:
-            size = WINDOW if self.length is None else min(WINDOW, self.length - offset)
-            data = os.pread(descriptor, size, self.start + offset)
-            if not data:
+            before = min(again, offset)
+            more = size if self.length is None else min(size, self.length - offset)
+            data = os.pread(descriptor, before + more, self.start + offset - before)
+            if len(data) <= before:
                 if self.length is not None:
                     raise BrokenOff("the file has become shorter")
                 return
             yield data
-            offset += len(data)
+            offset += len(data) - before
 
 
 def _ahead(data: bytes, cut: int) -> int:
@@ -134,6 +137,15 @@ def _windows(offset: int, pieces: Iterator[bytes]) -> Iterator[Window]:
         offset += keep
     if data:
         yield Window(offset, data)
+
+
+def shown_again(pieces: Iterator[bytes], again: int) -> Iterator[bytes]:
+    """The pieces, each of which begins with so many of the last bytes before it, or with all."""
+    before = b""
+    for piece in pieces:
+        data = before + piece if again else piece
+        yield data
+        before = data[-again:]
 
 
 class Source:
@@ -200,10 +212,14 @@ class Source:
                 with Ahead(windows, 2) as ready:
                     yield from ready
             return
+        yield from self._placed(place, lambda descriptor: place.windows(descriptor, self.begin))
+
+    def _placed(self, place: _Place, read: Callable[[int], Iterator[_Part]]) -> Iterator[_Part]:
+        """What is read of a place by a descriptor of its file, as far as that goes."""
         self.truncated = None
         try:
             with place.home.opened() as descriptor:
-                yield from place.windows(descriptor, self.begin)
+                yield from read(descriptor)
         except OSError as error:
             self.truncated = error.strerror or str(error)
         except BrokenOff as error:
@@ -224,9 +240,12 @@ class Source:
             return None
         return _Place(region.home, place, None if isinstance(self.evidence, File) else length)
 
-    def chunks(self) -> Iterator[bytes]:
-        """The whole source, in order, in parts."""
-        return self._pieces(CHUNK)
+    def chunks(self, again: int = 0) -> Iterator[bytes]:
+        """The whole source, in order, in parts; each begins with so many of the last bytes before it, or with all."""
+        place = self._place() if again and not self.begin else None
+        if place is not None:
+            return self._placed(place, lambda descriptor: place.pieces(descriptor, 0, CHUNK, again))
+        return shown_again(self._pieces(CHUNK), again)
 
     def sha256(self) -> str | None:
         """The digest of the bytes as they lie there, before any decompression; of a member, as it was archived.
