@@ -25,7 +25,8 @@ RECORD: Final = (
     ("vcpu", "<i4"), ("text", "<u4"), ("text_length", "<u4"), ("thread", "<i4"), ("has", "<u2"), ("event", "u1"),
     ("size", "u1"), ("direction", "u1"), ("type", "u1"), ("pointer", "u1"), ("clock", "u1"), ("unused", "<u4"),
 )
-"""One record, 64 bytes: where it lies in its window, when, what it tells; -1 is no time, no thread, no vCPU."""
+"""One record: where it lies in its window, when, what it tells; -1 is no time, no thread, no vCPU."""
+RECORD_BYTES: Final = 64
 HAS: Final = ("address", "value", "size", "direction", "type", "pointer", "count", "vcpu", "text")
 """What the bits of `has` say to be told, from the lowest."""
 SLOTS: Final = {name: place for place, name in enumerate(HAS)} | {"": 255}

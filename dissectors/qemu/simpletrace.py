@@ -19,12 +19,13 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from dissectors import AGAIN, Dissector, Given, Passed, Wanted
 from dissectors.clock import MONOTONIC, WALL
-from dissectors.kernel import RECORD, Batch, Kernel, dtype
+from dissectors.kernel import RECORD, RECORD_BYTES, Batch, Kernel, dtype
 from dissectors.platform.registers import PORTS, REGION
 from dissectors.qemu import catalogue
 from dissectors.qemu.catalogue import Catalogue
@@ -33,9 +34,6 @@ from dissectors.qemu.layouts import KINDS, Table
 from dissectors.qemu.programs import EVENTS
 from dissectors.qemu.simpletrace_bytes import Held
 from dissectors.record import Damage, Loss, Record, Value
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 HEADER_EVENT: Final = 0xFFFF_FFFF_FFFF_FFFF
 DROPPED: Final = 0xFFFF_FFFF_FFFF_FFFE
@@ -57,6 +55,8 @@ _ORDERS: Final = {
 }
 _BEYOND: Final = 15
 """Bytes behind a record that are looked at: a file's 16 first bytes may begin in it, which is then broken off."""
+_PLACE: Final = Struct("<II")
+"""Where a plain record begins, and its length, as RECORD has it."""
 _CLOCKS: Final = (None, WALL, MONOTONIC)
 _FEW: Final = 7
 """Records that are read one by one before the kernel is asked; more where that was in vain. An access to the device has
@@ -359,7 +359,8 @@ class SimpleTrace:
         self._source, self._catalogue = given.source, given.catalogue
         self.records = 0
         """How many records it has met, the file's header and the names of events among them."""
-        self._records: NDArray[Any] | None = None
+        self._room = mmap(-1, _MOST_RECORDS * RECORD_BYTES, MAP_PRIVATE | MAP_ANONYMOUS)
+        """Where plain records lie; who finds but few does not wait for numpy."""
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[Record | Damage | Loss]:
         """What the records say, in order; events that cannot be ours are passed over."""
@@ -418,15 +419,15 @@ class SimpleTrace:
         count = 0
         while rules.table is not None and rules.table.packed and held.reach(_BEYOND + 1):
             stop = len(held.data) - _BEYOND
-            records = self._room()
             count = kernel.walk(
-                held.data, held.at, stop, rules.table.packed, PORTS.start, len(PORTS), REGION.encode(), records
+                held.data, held.at, stop, rules.table.packed, PORTS.start, len(PORTS), REGION.encode(), self._room
             )
-            end = int(records[count - 1]["start"]) + int(records[count - 1]["length"]) if count else held.at
-            yield from self._handed(held, rules, records[:count])
-            if stop - end > _NEARLY and count < len(records):
+            end = sum(_PLACE.unpack_from(self._room, (count - 1) * RECORD_BYTES)) if count else held.at
+            if count >= _WORTH_WHILE:
+                yield from self._handed(held, rules, count)
+            if stop - end > _NEARLY and count < _MOST_RECORDS:
                 break
-            if count < len(records) and not held.reach(len(held.data) - held.at + 1):
+            if count < _MOST_RECORDS and not held.reach(len(held.data) - held.at + 1):
                 break
         return count
 
@@ -451,8 +452,11 @@ class SimpleTrace:
                 break
         return passed
 
-    def _handed(self, held: Held, rules: _Rules, records: NDArray[Any]) -> Iterator[Record | Batch]:
-        """Plain events as batches, until there are few."""
+    def _handed(self, held: Held, rules: _Rules, count: int) -> Iterator[Record | Batch]:
+        """So many plain events as batches, until there are few."""
+        import numpy as np
+
+        records = np.frombuffer(self._room, dtype(RECORD), count)
         data, base = held.data, held.base
         while len(records) >= _WORTH_WHILE:
             batch = Batch(data, base, self.records + 1, records, EVENTS, _CLOCKS)
@@ -466,14 +470,6 @@ class SimpleTrace:
                 done = min(batch.apart, len(records))
                 yield from self._events(held, rules, done)
             records = records[done:]
-
-    def _room(self) -> NDArray[Any]:
-        """Where batches lie, one after the other."""
-        import numpy as np
-
-        if self._records is None:
-            self._records = np.empty(_MOST_RECORDS, dtype(RECORD))
-        return self._records
 
     def _events(
         self, held: Held, rules: _Rules, most: int = sys.maxsize
