@@ -72,7 +72,7 @@ class _Reading:
         self.stories, self.survey = Stories(decoder.vms), Survey(decoder)
 
     def entries(self) -> Iterator[Entry]:
-        entries = self.survey.watch(self.stories.watch(self.decoder.entries()))
+        entries = self.survey.watch(self.stories.watch(self.decoder.entries(brief=self.compared is None)))
         return entries if self.compared is None else self.compared.watch(entries)
 
 
@@ -390,11 +390,11 @@ class Case:
 
     @cached_property
     def _candidates(self) -> list[Candidate]:
-        from xptrace.replay.fit import Fit
+        from xptrace.replay.fit import LOOKED_AT, Fit
 
         decoder = self._again()
         fit = Fit(decoder.vms, decoder.catalogue)
-        fit.take(decoder.rows())
+        fit.take(decoder.rows(brief=True, specimens=LOOKED_AT))
         return fit.candidates()
 
     def states(self, profile: str | None = None, **device: Unpack[Properties]) -> pd.DataFrame:
@@ -405,7 +405,7 @@ class Case:
         decoder = self._again()
         replay = Replay(self._start(profile, device), decoder.vms)
         columns = Columns(schema.STATES)
-        for interval in States(replay).watch(replay.rows(decoder.rows())):
+        for interval in States(replay).watch(replay.rows(decoder.rows(brief=True))):
             columns.append(interval.row())
         return columns.frame()
 
@@ -418,7 +418,7 @@ class Case:
         from xptrace.replay.whatif import Negotiations, predict, variants_of
 
         start, negotiations = self._start(profile, device), Negotiations()
-        for _ in negotiations.watch(self._again().rows()):
+        for _ in negotiations.watch(self._again().rows(brief=True)):
             pass
         columns = Columns(schema.PREDICTIONS)
         for one in negotiations.found:

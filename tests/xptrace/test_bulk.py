@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from pyarrow.parquet import read_table
 
 from dissectors.kernel import Kernel
+from dissectors.record import Record
 from xptrace.access import bulk as access_bulk
 from xptrace.access import entries, reads
 from xptrace.access.attribution import Reading
 from xptrace.access.decode import Decoder
 from xptrace.access.reads import Reads
-from xptrace.access.rows import KEYS
+from xptrace.access.rows import KEYS, Message, Row
 from xptrace.access.stretch import Block
 from xptrace.exports import bulk, lines
 from xptrace.exports.parquet import write_rows
@@ -70,16 +71,48 @@ def told(decoder: Decoder, rows: Iterator[Any]) -> tuple[list[dict[str, Any]], l
     return found, account, many
 
 
+def placed(row: Row) -> tuple[Any, ...]:
+    """Where a row stands, and what is known of the record that says so."""
+    one = row.records[-1 if isinstance(row, Message) else 0]
+    return one.source, one.offset, one.length, one.line, one.event, one.time_ns, one.clock, one.thread
+
+
+SPECIMENS = 3
+
+
+def briefly(path: Path, kernel: Kernel, rows: list[Row], **how: int) -> None:
+    """Hold rows with few records against those that have them all."""
+    with everything_large(kernel, **how):
+        brief = list(Decoder([str(path)]).rows(brief=True, specimens=SPECIMENS))
+    assert [row.row() for row in brief] == [row.row() for row in rows]
+    assert [placed(row) for row in brief] == [placed(row) for row in rows]
+    shown: dict[str, dict[int, Record]] = {}
+    for full, few in zip(rows, brief, strict=True):
+        assert all(one in full.records for one in few.records if one.raw)
+        for one in few.records:
+            if one.raw:
+                shown.setdefault(one.event, {})[one.offset] = one
+    there: dict[str, dict[int, Record]] = {}
+    for row in rows:
+        for one in row.records:
+            there.setdefault(one.event, {})[one.offset] = one
+    for event, records in there.items():
+        for offset in sorted(records)[:SPECIMENS]:
+            assert shown[event][offset] == records[offset]
+
+
 def both(path: Path, kernel: Kernel, **how: int) -> int:
-    """Hold both ways of reading a recording together; returns how many rows came in blocks."""
+    """Hold all ways of reading a recording together; returns how many rows came in blocks."""
     one_by_one = Decoder([str(path)])
-    rows, account, none = told(one_by_one, one_by_one.rows())
+    full = list(one_by_one.rows())
+    rows, account, none = told(one_by_one, iter(full))
     with everything_large(kernel, **how):
         at_once = Decoder([str(path)])
         same_rows, same_account, many = told(at_once, at_once.blocks())
     assert same_rows == rows
     assert same_account == account
     assert none == 0
+    briefly(path, kernel, full, **how)
     return many
 
 

@@ -116,9 +116,10 @@ class Bulk:
                 records, events, _ALLOWED, PORTS.start, self._shapes, self._known, self._table, out
             )
             self._learn(stretch)
-            if count:
-                yield self._block(stretch, out[:count], assembler)
+            block = self._block(stretch, out[:count], assembler) if count else None
             stretch.taken += taken
+            if block is not None:
+                yield block
             if self._known < MOST_SHAPES:  # else there was no room for more kinds of accesses
                 return
             self._forget()

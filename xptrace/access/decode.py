@@ -11,7 +11,7 @@ from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import DeclarationError
 from xptrace.access.attribution import Reading, Vm, arrange, site
 from xptrace.access.domains import Domains
-from xptrace.access.entries import SourceDecoder, unfinished
+from xptrace.access.entries import Form, SourceDecoder, unfinished
 from xptrace.access.rows import Entry, Event, Row
 from xptrace.access.stretch import Block
 from xptrace.errors import XptraceError
@@ -90,19 +90,32 @@ class Decoder:
         """The bytes at the beginnings of sources that are passed over, as far as that is known already."""
         return sum(source.begin for source in self._sources)
 
-    def rows(self, progress: Callable[[int], None] | None = None) -> Iterator[Row]:
-        """Every access and message, in order; `progress` is told the bytes read so far."""
-        return (entry for entry in self.entries(progress) if not isinstance(entry, Event))
+    def rows(
+        self, progress: Callable[[int], None] | None = None, *, brief: bool = False, specimens: int = 0
+    ) -> Iterator[Row]:
+        """Every access and message, in order; `progress` is told the bytes read so far.
 
-    def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
+        If `brief`, a row may have no record but the one that says where it stands, of an access the first, of a message
+        the last, and that without its arguments and its text, but for the first `specimens` of each event. That is
+        quicker.
+        """
+        entries = self.entries(progress, brief=brief, specimens=specimens)
+        return (entry for entry in entries if not isinstance(entry, Event))
+
+    def entries(
+        self, progress: Callable[[int], None] | None = None, *, brief: bool = False, specimens: int = 0
+    ) -> Iterator[Entry]:
         """The rows, and between them the events of each VM's life, back ends and functions."""
-        return (entry for entry in self._entries(progress, bulk=False) if not isinstance(entry, Block))
+        entries = self._entries(progress, "brief" if brief else "full", specimens)
+        return (entry for entry in entries if not isinstance(entry, Block))
 
     def blocks(self, progress: Callable[[int], None] | None = None) -> Iterator[Row | Block]:
         """The same as `rows`; but where it is quicker, many of them at once."""
-        return (entry for entry in self._entries(progress, bulk=True) if not isinstance(entry, Event))
+        return (entry for entry in self._entries(progress, "blocks") if not isinstance(entry, Event))
 
-    def _entries(self, progress: Callable[[int], None] | None, *, bulk: bool) -> Iterator[Entry | Block]:
+    def _entries(
+        self, progress: Callable[[int], None] | None, form: Form, specimens: int = 0
+    ) -> Iterator[Entry | Block]:
         told: object = progress
         if isinstance(told, Onlooker):
             told.begins(self)
@@ -112,7 +125,7 @@ class Decoder:
                     break
                 if self.on_source is not None:
                     self.on_source(reading)
-                yield from filter(None, self._decoder(reading, domains, bulk=bulk).rows(progress))
+                yield from filter(None, self._decoder(reading, domains, form, specimens).rows(progress))
         finally:
             self.over = True
             if isinstance(told, Onlooker):
@@ -167,7 +180,7 @@ class Decoder:
         self.passed_over.append((reading.source.name, why))
         self.readings.remove(reading)
 
-    def _decoder(self, reading: Reading, domains: Domains, *, bulk: bool = False) -> SourceDecoder:
+    def _decoder(self, reading: Reading, domains: Domains, form: Form = "full", specimens: int = 0) -> SourceDecoder:
         def noted(what: str) -> None:
             self.notes.append((reading.source.name, what))
 
@@ -176,13 +189,13 @@ class Decoder:
         if reading.vantage == "guest" and (vm := self.vms.get(reading.vm)) is not None:
             kernels = [boot for boot in range(1, vm.boot + 1) if vm.began.get(boot) != "migration"]
             trial = SourceDecoder(reading, given, self.vms, domains, Ledger(reading.source.name), {},
-                                   stopped=lambda: self.stopped, noted=noted, bulk=bulk)
+                                   stopped=lambda: self.stopped, noted=noted, form=form, specimens=specimens)
             if len(kernels) != max(trial.kernels(), 1):  # nobody knows which start of the kernel is which boot
                 reading, kernels = reading._replace(vm=f"{reading.vm} (console)"), [1]
         ledger = Ledger(reading.source.name)
         self.ledgers.append(ledger)
         return SourceDecoder(reading, given, self.vms, domains, ledger, self._offsets, kernels,
-                              stopped=lambda: self.stopped, noted=noted, bulk=bulk)
+                              stopped=lambda: self.stopped, noted=noted, form=form, specimens=specimens)
 
 
 def _size(source: Source) -> int | None:

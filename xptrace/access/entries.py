@@ -10,9 +10,9 @@ import heapq
 import itertools
 import re
 import struct
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from dissectors import Given, Passed, Wanted
 from dissectors.capture.header import CAPTURED
@@ -42,7 +42,7 @@ from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, STAGES, Stream
 from xptrace.access.domains import Domains, Run, domain_of
 from xptrace.access.messages import Line, decode_text
 from xptrace.access.reads import Reads
-from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Way
+from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row, Way
 from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
 from xptrace.access.stretch import Block, Stretch
@@ -64,6 +64,10 @@ MOST_WAITING: Final = 100
 
 LONGEST_PAUSE: Final = 64
 """Lines of other threads that may stand between two records of one access."""
+
+Form = Literal["full", "brief", "blocks"]
+"""Rows with all of their records; the same, but of those that the kernel put together with no record but the one that
+says where the row stands (of an access the first, of a message the last), which is quicker; or blocks of these."""
 
 _PAUSES: Final = 2
 """Pauses after which what is open is over: the records of one access are written at once, if not in one piece."""
@@ -157,17 +161,20 @@ class SourceDecoder:
     def __init__(
         self, reading: Reading, given: Given, vms: dict[str, Vm], domains: Domains, ledger: Ledger,
         offsets: Mapping[str, int], kernels: Sequence[int] = (1,), *, stopped: Callable[[], bool],
-        noted: Callable[[str], None], bulk: bool = False,
+        noted: Callable[[str], None], form: Form = "full", specimens: int = 0,
     ) -> None:
         """Nothing is read yet. `noted` is told what else should be known of the source.
 
-        `bulk` says that blocks of rows are welcome, where the kernel can make them.
+        `form` is that of the rows; of each event so many records are there whole also where rows are brief.
         """
         self._reading, self._offsets = reading, offsets
         self._kernels = kernels
         """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
         alone = reading.vantage == "device" and not reading.apart
-        many = bulk and alone and not offsets
+        many = form != "full" and alone and not offsets
+        self._form, self._specimens = form, specimens
+        self._shown: Counter[str] = Counter()
+        """How many specimens of each event there were."""
         kernel = chosen_kernel()
         self._reads = Reads(reading, given, ledger, self._needles, stopped, kernel, many=many,
                             wanted=self._wanted if alone else None)
@@ -280,12 +287,22 @@ class SourceDecoder:
                 lambda done: self._made(vm, done, "pio", done.address, _said(done), 0, None), _characters,
                 lambda line: _message(vm, line, "observed"),
             ))
-        yield from self._bulk[1].blocks(stretch, vm.assembler)
+        blocks = self._bulk[1].blocks(stretch, vm.assembler)
+        yield from blocks if self._form == "blocks" else self._brief(stretch, blocks)
         if stretch.taken:
             offset, line, length = stretch.place(stretch.taken - 1)
             start = stretch.place(0)[0]
             self._ledger.plain(start, offset + length, stretch.taken)
             stream.line = line
+
+    def _brief(self, stretch: Stretch, blocks: Iterator[Block]) -> Iterator[Row]:
+        """The rows of the blocks that a stretch becomes."""
+        done = 0
+        for block in blocks:
+            specimens = stretch.specimens(done, lambda name: self._specimens - self._shown[name])
+            self._shown.update(one.event for one in specimens.values())
+            yield from stretch.rows(block, specimens)
+            done = stretch.taken
 
     def _is_plain(self, vm: Vm, record: Record) -> bool:
         """Whether all that is known of the VM stays as it is while plain records of this thread come."""

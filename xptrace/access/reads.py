@@ -212,7 +212,7 @@ class Reads:
                 count = int(records["start"].searchsorted(window.size))
             if count:
                 yield from self._stretches(Stretch(self._source.name, window.data, window.offset, line, records,
-                                                   plain.events, plain.clocks), plain, count)
+                                                   plain.events, plain.clocks, read=plain.read), plain, count)
                 if self._cut is not None:
                     break
                 at = int(records["start"][count - 1]) + int(records["length"][count - 1])

@@ -51,6 +51,14 @@ class Access:
         """Where in its space the access begins: the port, or the offset in the BAR or in config space."""
         return None if self.address is None else self.address - self.base
 
+    def at(self, record: Record) -> Access:
+        """The same access once more, at the place and the time of a record."""
+        return Access(
+            record.time_ns, self.clock, self.vm, self.boot, self.vcpu, self.space, self.address, self.size,
+            self.direction, self.value, self.count, self.register, self.meaning, self.certainty, [record], self.base,
+            self.function,
+        )
+
     def row(self) -> dict[str, Any]:
         """The keys of an access, in order."""
         first = self.records[0]
@@ -81,6 +89,11 @@ class Message:
     records: list[Record] = field(default_factory=list)
     via: Way = "log"
     kind: Literal["message"] = "message"
+
+    def at(self, record: Record) -> Message:
+        """The same message once more, at the place and the time of a record."""
+        return Message(record.time_ns, self.clock, self.vm, self.boot, self.text, self.complete, self.certainty,
+                       [record], self.via)
 
     def row(self) -> dict[str, Any]:
         """The keys of a message, in order."""

@@ -8,7 +8,7 @@ is made; a block says which row is of which template, and where it stands.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -92,6 +92,8 @@ class Stretch:
     clocks: Sequence[str | None]
     taken: int = 0
     apart: int = 1
+    read: Callable[[bytes, int, int, int], Iterator[object]] | None = None
+    """How the dissector of lines reads one."""
 
     def place(self, index: int) -> tuple[int, int, int]:
         """(offset in the source, line, length) of a record."""
@@ -107,6 +109,13 @@ class Stretch:
             None if thread < 0 else thread,
         )
 
+    def whole(self, index: int) -> Record:
+        """The same with all that its dissector tells of it, where that is to be had."""
+        offset, line, length = self.place(index)
+        start = offset - self.offset
+        read = iter(()) if self.read is None else self.read(self.data[start : start + length - 1], offset, line, length)
+        return next((one for one in read if isinstance(one, Record)), None) or self.record(index)
+
     def text(self, index: int) -> bytes:
         """The text of one of them."""
         return next(self.texts([index]))
@@ -116,6 +125,41 @@ class Stretch:
         records, data = self.records[indices], self.data
         for start, length in zip(records["text"].tolist(), records["text_length"].tolist(), strict=True):
             yield data[start : start + length]
+
+    def specimens(self, place: int, room: Callable[[str], int]) -> dict[int, Record]:
+        """Of each event the first records from a place on, whole: as many as there is room for, of those taken."""
+        import numpy as np
+
+        found: dict[int, Record] = {}
+        events = self.records["event"][place : self.taken]
+        for number in np.flatnonzero(np.bincount(events)).tolist():
+            if (most := room(self.events[number])) > 0:
+                places = np.flatnonzero(events == number)[:most] + place
+                found |= {one: self.whole(one) for one in places.tolist()}
+        return found
+
+    def rows(self, block: Block, specimens: Mapping[int, Record]) -> Iterator[Row]:
+        """The rows of the block that it became last, each with no record but the one that says where it stands.
+
+        Those of its records that are specimens, by their number, are with it.
+        """
+        first, lines, templates = self.record(0), block.numbers[2], block.templates
+        places = lines - self.line
+        numbers = places.tolist()
+        records = self.records[places]
+        told = zip(*(records[name].tolist() for name in ("start", "length", "time_ns", "event")), strict=True)
+        for template, line, number, until, (start, length, time_ns, event) in zip(
+            map(templates.__getitem__, block.which.tolist()), lines.tolist(), numbers, [*numbers[1:], self.taken], told,
+            strict=True,
+        ):
+            row = template.at(specimens.get(number) or Record(
+                self.source, self.offset + start, length, line, self.events[event], {}, b"",
+                None if time_ns < 0 else time_ns, first.clock, first.thread,
+            ))
+            if specimens:
+                more = [specimens[one] for one in range(number + 1, until) if one in specimens]
+                row.records = [*row.records, *more] if row.kind == "access" else [*more, *row.records]
+            yield row
 
 
 @dataclass(slots=True)

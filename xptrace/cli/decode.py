@@ -63,7 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     progress = common.progress(streams=arguments.output is None)
     wanted = common.wanted(arguments, "entries")
     if arguments.format == "text" or wanted is not None or arguments.since or arguments.until:
-        rows = _within(_chosen(decoder.rows(progress), arguments), arguments)
+        rows = decoder.rows(progress, brief=not (arguments.verbose or arguments.hexdump))
+        rows = _within(_chosen(rows, arguments), arguments)
         if wanted is not None:
             rows = wanted.choose(rows)
         if arguments.format == "text":

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _side(
     decoder: Decoder, path: str, vm: str | None, boot: int | None, every: bool, tell: Callable[[int], None] | None
 ) -> Side:
-    side = choose(decoder.rows(tell), vm=vm, boot=boot, every=every)
+    side = choose(decoder.rows(tell, brief=True), vm=vm, boot=boot, every=every)
     if side is None:
         whose = "" if vm is None else f" of VM {vm!r}"
         when = "" if boot is None else f" in boot {boot}"

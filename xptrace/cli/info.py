@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     decoder = common.decoder(arguments)
     survey = Survey(decoder)
-    deque(survey.watch(decoder.entries(common.progress())), maxlen=0)
+    deque(survey.watch(decoder.entries(common.progress(), brief=True)), maxlen=0)
     if arguments.format == "jsonl":
         common.write((lines.jsonl(one.row()) for one in survey.sources), arguments.output)
     else:

@@ -64,11 +64,12 @@ def chosen_profile(arguments: argparse.Namespace, vms: Sequence[str] | None) -> 
 
 
 def _candidates(arguments: argparse.Namespace, vms: Sequence[str] | None) -> tuple[Decoder, list[Candidate]]:
-    from xptrace.replay.fit import Fit
+    from xptrace.replay.fit import LOOKED_AT, Fit
 
     decoder = common.decoder(arguments)
     fit = Fit(decoder.vms, decoder.catalogue)
-    fit.take(row for row in decoder.rows(common.progress()) if not vms or row.vm in vms)
+    rows = decoder.rows(common.progress(), brief=True, specimens=LOOKED_AT)
+    fit.take(row for row in rows if not vms or row.vm in vms)
     return decoder, fit.candidates()
 
 
@@ -105,7 +106,8 @@ class _Replaying:
 
     def _judged(self) -> Iterator[Any]:
         wanted = self._arguments.vm
-        rows = (row for row in self.decoder.rows(common.progress(streams=True)) if not wanted or row.vm in wanted)
+        rows = (row for row in self.decoder.rows(common.progress(streams=True), brief=True)
+                if not wanted or row.vm in wanted)
         for judged in self._replay.rows(self._negotiations.watch(rows)):
             self.diverged += judged.judgement.agrees is False
             if self._coverage is not None:

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     decoder = common.decoder(arguments)
     stories = Stories(decoder.vms)
-    deque(stories.watch(decoder.entries(common.progress())), maxlen=0)
+    deque(stories.watch(decoder.entries(common.progress(), brief=True)), maxlen=0)
     rows = [summary_row(story) for story in worst_first(complete(stories, decoder.vms.values()))]
     if (wanted := common.wanted(arguments, "negotiations")) is not None:
         rows = [*wanted.choose(rows)]

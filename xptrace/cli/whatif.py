@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code: 1 where no negotiation of a known driver was found."""
     profile = chosen_profile(arguments, arguments.vm)
     decoder = common.decoder(arguments)
-    rows = (row for row in decoder.rows(common.progress()) if not arguments.vm or row.vm in arguments.vm)
+    rows = (row for row in decoder.rows(common.progress(), brief=True) if not arguments.vm or row.vm in arguments.vm)
     negotiations = Negotiations()
     deque(negotiations.watch(rows), maxlen=0)
     found = [one for one in negotiations.found if arguments.boot in (None, one.boot)]

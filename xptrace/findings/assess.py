@@ -20,7 +20,7 @@ from xptrace.model.inventory import Inventory
 from xptrace.model.profile import Profile
 from xptrace.negotiation.story import Place, Stories, Story
 from xptrace.negotiation.verdict import PATIENCE_NS
-from xptrace.replay.fit import Fit
+from xptrace.replay.fit import LOOKED_AT, Fit
 
 KEYS: Final = ("rule", "severity", "vm", "boot", "sentence", "advice", "law", "certainty", "evidence")
 """The keys of a finding, in order."""
@@ -96,7 +96,7 @@ def examine(
     `inventory` are the emulated devices that every VM has; some rules cannot be assessed without.
     """
     watched, wanted = Watched(decoder), set(vms)
-    for entry in _chosen(decoder.entries(progress), wanted):
+    for entry in _chosen(decoder.entries(progress, brief=True, specimens=LOOKED_AT), wanted):
         watched.take(entry)
     return watched.assess(all_rules() if book is None else book, patience_ns=patience_ns, inventory=inventory)
 

@@ -8,8 +8,7 @@ a guest that floods the log wait. XenServer's syslog_support.patch: blanks becom
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from dissectors.platform.registers import LOG_BUFFER
 from xptrace.model.effects import Effect, Logged, Throttled
@@ -22,8 +21,7 @@ REFILL: Final = 256
 _BLANKS: Final = frozenset(b"\t\v\f\r ")
 
 
-@dataclass(frozen=True, slots=True)
-class LogBuffer:
+class LogBuffer(NamedTuple):
     """What is held but not yet emitted, and how much may be logged before the guest has to wait."""
 
     held: bytes = b""
@@ -39,9 +37,9 @@ def _spend(buffer: LogBuffer, time_ns: int | None) -> tuple[LogBuffer, tuple[Eff
         if gained or refilled is None:
             tokens, refilled = min(BUCKET, tokens + gained), time_ns
     if tokens:
-        return replace(buffer, tokens=tokens - 1, refilled_ns=refilled), ()
+        return LogBuffer(buffer.held, tokens - 1, refilled), ()
     wait = 10**9 // REFILL
-    return replace(buffer, refilled_ns=refilled), (Throttled(wait),) if time_ns is not None else ()
+    return LogBuffer(buffer.held, tokens, refilled), (Throttled(wait),) if time_ns is not None else ()
 
 
 def take(
@@ -52,12 +50,12 @@ def take(
     if profile.throttled:
         buffer, waited = _spend(buffer, time_ns)
     if character == 0x0A:
-        return replace(buffer, held=b""), (*waited, Logged(buffer.held.split(b"\0")[0]))
+        return buffer._replace(held=b""), (*waited, Logged(buffer.held.split(b"\0")[0]))
     if len(buffer.held) >= LOG_BUFFER:
-        return replace(buffer, held=b""), (*waited, Logged(buffer.held.split(b"\0")[0], lost=character))
+        return buffer._replace(held=b""), (*waited, Logged(buffer.held.split(b"\0")[0], lost=character))
     if profile.log_filtered:
         if character in _BLANKS:
             character = 0x20
         elif not 0x21 <= character <= 0x7E:
             return buffer, waited
-    return replace(buffer, held=buffer.held + bytes((character,))), waited
+    return LogBuffer(buffer.held + bytes((character,)), buffer.tokens, buffer.refilled_ns), waited

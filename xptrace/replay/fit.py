@@ -18,10 +18,10 @@ from dissectors.qemu import era
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.record import Record
 from xptrace.access.attribution import Vm
-from xptrace.access.rows import Message, Row
+from xptrace.access.rows import Access, Message, Row
 from xptrace.model.profile import Profile
 from xptrace.model.profiles import profiles
-from xptrace.replay.replay import Replay, Start, sentence
+from xptrace.replay.replay import Replay, Start, observe, sentence
 
 _ANSWERS: Final = (
     "tables", "unaligned", "protocol_choice", "blacklist", "rom_lock", "legacy_bar0", "log_filtered", "device_id",
@@ -124,8 +124,9 @@ class Fit:
     def take(self, rows: Iterable[Row]) -> None:
         """Replay the rows on every device that differs from the others in what can be seen."""
         for row in rows:
+            observed = observe(row) if isinstance(row, Access) else None
             for number, replay in enumerate(self._replays):
-                judged = replay.row(row)
+                judged = replay.row(row, observed)
                 agrees = judged.judgement.agrees
                 if agrees is None:
                     continue

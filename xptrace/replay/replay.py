@@ -110,15 +110,15 @@ class Replay:
         """Each row with the model's word on it, in order."""
         return map(self.row, rows)
 
-    def row(self, row: Row) -> Judged:
-        """One more row, with the model's word on it."""
+    def row(self, row: Row, observed: Observed | None = None) -> Judged:
+        """One more row, with the model's word on it; of an access that somebody knows already how it is observed."""
         following = self._at(row.vm, row.boot)
         if isinstance(row, Message):
             return Judged(row, self._message(following, row))
         if self.automaton.full:
             self._begin_anew()
         before, after, _, judgement, effects = self.automaton.transitions[
-            self.automaton.step(following.state, observe(row))
+            self.automaton.step(following.state, observed or observe(row))
         ]
         following.state = after
         if effects:

@@ -133,7 +133,7 @@ class _Decoder(Decoder):
 
     rests: Rests
 
-    def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
+    def entries(self, progress: Callable[[int], None] | None = None, **_: object) -> Iterator[Entry]:
         self.rests = Rests(MOST_RECORDS)
         return self.rests.watch(super().entries(progress))
 

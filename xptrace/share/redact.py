@@ -145,7 +145,7 @@ class _Counting(Decoder):
 
     counts: Counter[str]
 
-    def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
+    def entries(self, progress: Callable[[int], None] | None = None, **_: object) -> Iterator[Entry]:
         self.counts = Counter()
         for entry in super().entries(progress):
             self.counts[entry.kind] += 1
@@ -160,7 +160,7 @@ class _Decoder(_Counting):
     highest = 0
     """The highest number of a domain."""
 
-    def entries(self, progress: Callable[[int], None] | None = None) -> Iterator[Entry]:
+    def entries(self, progress: Callable[[int], None] | None = None, **_: object) -> Iterator[Entry]:
         self.rests = Rests()
         for entry in self.log.watch(self.rests.watch(super().entries(progress))):
             for record in entry.records:
