@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xptrace.access import correlation, domains, entries, reads, spaces
+from xptrace.access import correlation, domains, neighbours, owners, reads, spaces, waiting
 from xptrace.access.attribution import Reading
 from xptrace.access.decode import Decoder
 from xptrace.access.domains import Domains, Run
@@ -79,7 +79,7 @@ def guests(count: int) -> list[str]:
 def test_vms_beyond_the_limit_are_told_as_one_and_that_is_said(
     log: Log, run: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "MOST_VMS", 3)
+    monkeypatch.setattr(owners, "MOST_VMS", 3)
     rows, said = run("decode", "-T", "jsonl", log(*guests(5), *guests(1)))
     assert [row["vm"] for row in rows] == ["vm0", "vm1", "vm2", "(others)", "(others)", "vm0"]
     assert said.count("names more than 3 VMs") == 1
@@ -89,7 +89,7 @@ def test_vms_beyond_the_limit_are_told_as_one_and_that_is_said(
 def test_as_many_vms_as_the_limit_are_told_apart(
     log: Log, run: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "MOST_VMS", 3)
+    monkeypatch.setattr(owners, "MOST_VMS", 3)
     rows, said = run("decode", "-T", "jsonl", log(*guests(3)))
     assert [row["vm"] for row in rows] == ["vm0", "vm1", "vm2"]
     assert "VMs" not in said
@@ -208,7 +208,7 @@ def told(path: Path) -> list[tuple[int | None, int | None]]:
 def test_of_accesses_that_wait_for_their_function_the_oldest_go(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     path = log(*command(2, 1), *command(2, 2), *command(2, 3), *vendor(2, XEN))
     assert told(path) == [(2, 1), (2, 2), (2, 3), (2, XEN)]
-    monkeypatch.setattr(entries, "MOST_HELD", 2)
+    monkeypatch.setattr(waiting, "MOST_HELD", 2)
     assert told(path) == [(2, 2), (2, 3), (2, XEN)]
 
 
@@ -234,7 +234,7 @@ def bars(count: int) -> list[str]:
 
 
 def test_of_the_bars_of_others_the_oldest_are_forgotten(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "MOST_NEIGHBOURS", 2)
+    monkeypatch.setattr(neighbours, "MOST_NEIGHBOURS", 2)
     found = [one.said for one in entries_of(log(*bars(4), MAGIC)) if isinstance(one, Event)]
     assert [any(base in said for said in found) for base in ("c000", "c100", "c200", "c300")] == [
         False, False, True, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,3 +61,14 @@ class Assembled:
     """Whether its size is only what its calls have told so far: up to QEMU 2.4 `cpu_out` tells none."""
     head: bool = False
     """Whether an ioreq told of the whole access before its parts."""
+
+    def is_elsewhere(self, ranges: Sequence[range]) -> bool:
+        """Whether it is another device's than that of these ports and addresses, whatever may still be told of it."""
+        if self.address is None or self.config is not None or self.kind not in ("pio", "mmio"):
+            return False
+        parts = (self, self.element) if self.element is not None else (self,)
+        regions = [name for part in parts for _, name in part.regions] + [call.region or "" for call in self.calls]
+        addresses = [call.address for call in self.calls] or [self.address]
+        return not any(name.startswith("xen") for name in regions) and not any(
+            address in one for address in addresses for one in ranges
+        )

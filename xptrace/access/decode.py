@@ -11,7 +11,8 @@ from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import DeclarationError
 from xptrace.access.attribution import Reading, Vm, arrange, site
 from xptrace.access.domains import Domains
-from xptrace.access.entries import Form, SourceDecoder, unfinished
+from xptrace.access.entries import Form, SourceDecoder
+from xptrace.access.making import unfinished
 from xptrace.access.rows import Entry, Event, Row
 from xptrace.access.stretch import Block
 from xptrace.errors import XptraceError

@@ -6,11 +6,10 @@ accesses to PCI functions of which nothing has told yet whether they are Xen's.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import re
 import struct
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
@@ -26,7 +25,6 @@ from dissectors.vocabulary import (
     DOMAIN,
     GUEST_LINE,
     GUEST_START,
-    MEMORY_ACCESS,
     PORT_ACCESS,
     READ,
     VIA_DEBUG,
@@ -39,28 +37,19 @@ from xptrace.access.attribution import Beginning, Reading, Vm
 from xptrace.access.bulk import Bulk, Making, begins
 from xptrace.access.captured import restored
 from xptrace.access.coalesce import CONFIG_ADDRESS, CONFIG_DATA, STAGES, Stream
-from xptrace.access.domains import Domains, Run, domain_of
-from xptrace.access.messages import Line, decode_text
+from xptrace.access.domains import Domains
+from xptrace.access.making import access_of, characters, memory_meaning, message_of, port_meaning, unfinished
+from xptrace.access.messages import decode_text
+from xptrace.access.neighbours import Neighbours
+from xptrace.access.owners import ACCESSES, Owners
 from xptrace.access.reads import Reads
 from xptrace.access.rows import Access, Certainty, Entry, Event, Message, Row, Way
 from xptrace.access.signs import SIGNS
 from xptrace.access.spaces import Function
 from xptrace.access.stretch import Block, Stretch
+from xptrace.access.waiting import ForFunction, ForTurn
 from xptrace.access.widths import Widths
 from xptrace.intake.ledger import Ledger
-
-MOST_HELD: Final = 10_000
-"""Accesses that wait for their function to become known; beyond that, the oldest is taken for another device's."""
-
-MOST_VMS: Final = 10_000
-"""VMs that one source may name: more than a host runs, in some 50 MB. Those beyond are told as one."""
-OTHERS: Final = "(others)"
-"""The name of that one."""
-
-MOST_NEIGHBOURS: Final = 1000
-"""I/O BARs of a VM of which it is remembered where they were put last, 1 kB each: more than a machine has."""
-MOST_WAITING: Final = 100
-"""VMs of which that is remembered, as long as nothing shows Xen's device in them."""
 
 LONGEST_PAUSE: Final = 64
 """Lines of other threads that may stand between two records of one access."""
@@ -78,9 +67,6 @@ _APPROACH: Final = 64
 _SIZES: Final = (1, 2, 4, 8)
 _PORT_SPACE: Final = 1 << 16
 _WAYS: Final[dict[bytes, Way]] = {VIA_LOG: "log", VIA_DEBUG: "debug", VIA_KERNEL: "kernel"}
-_ACCESSES: Final = (PORT_ACCESS, MEMORY_ACCESS)
-_PATHS: Final = ("xs_node_", "xen_device_", "xen_bus_")
-"""Events of QEMU that tell paths of xenstore."""
 _PARTS: Final = frozenset(STAGES["read"]) | frozenset(STAGES["write"])
 """Events that tell of an access, or of a part of one."""
 _LIFE: Final = ("runstate_set", "vm_state_notify", "destroy_hvm_domain_action")
@@ -88,21 +74,6 @@ _OWN: Final = (
     "xen_", "xs_node_", "xenstore_", "xenstored_", "kvm_xen_", "qemu_system_", "system_reset", "device_", "domain",
     "qmp_", "driver_", "guest_",
 )
-
-
-def unfinished(vm: Vm) -> Iterator[Message]:
-    """What a VM's guest wrote and its device never emitted, when there is no more."""
-    line = vm.assembler.unfinished()
-    if line is not None:
-        yield _message(vm, line, "observed")
-
-
-def _message(vm: Vm, line: Line, certainty: Certainty) -> Message:
-    record = line.records[-1]
-    if any(r.recovered for r in line.records):
-        certainty = "inferred"
-    return Message(record.time_ns, record.clock, vm.name, vm.boot, decode_text(line.text), line.complete, certainty,
-                   line.records)
 
 
 def _shift(record: Record, offset_ns: int) -> None:
@@ -127,34 +98,6 @@ def _plausible(record: Record) -> bool:
     return True
 
 
-def _is_elsewhere(current: Assembled, ranges: Sequence[range]) -> bool:
-    """Whether the access that is being put together is another device's, whatever may still be told of it."""
-    if current.address is None or current.config is not None or current.kind not in ("pio", "mmio"):
-        return False
-    parts = (current, current.element) if current.element is not None else (current,)
-    regions = [name for part in parts for _, name in part.regions] + [call.region or "" for call in current.calls]
-    addresses = [call.address for call in current.calls] or [current.address]
-    return not any(name.startswith("xen") for name in regions) and not any(
-        address in one for address in addresses for one in ranges
-    )
-
-
-def _said(done: Assembled, space: Space = "pio", base: int = 0) -> str:
-    """What an access to ports means."""
-    return registers.meaning(space, (done.address or 0) - base, done.size, done.direction, done.value)
-
-
-def _characters(access: Access) -> list[int | None]:
-    """What an access writes to the log; None for what the recording does not hold."""
-    if access.direction != "write" or access.space not in ("pio", "bar0") or access.offset is None:
-        return []
-    return [
-        piece.value for piece in registers.pieces(access.space, access.offset, access.size, "write", access.value)
-        if (register := piece.register) is not None and register.name in registers.LOG_REGISTERS
-        and (register.name == "log" or piece.value not in (1, 2))
-    ]
-
-
 class SourceDecoder:
     """The entries of one source, and what is still open of it."""
 
@@ -168,8 +111,6 @@ class SourceDecoder:
         `form` is that of the rows; of each event so many records are there whole also where rows are brief.
         """
         self._reading, self._offsets = reading, offsets
-        self._kernels = kernels
-        """The boots that the starts of the guest's kernel are, in order; those beyond have the numbers that follow."""
         alone = reading.vantage == "device" and not reading.apart
         many = form != "full" and alone and not offsets
         self._form, self._specimens = form, specimens
@@ -181,29 +122,15 @@ class SourceDecoder:
         self._kernel = kernel if many else None
         self._bulk: tuple[tuple[str, int, str | None], Bulk] | None = None
         self._vms, self._domains, self._ledger = vms, domains, ledger
-        self._domain = reading.domain
-        """The domain that the device model, whose own word this is, serves at present."""
+        self._owners = Owners(reading, vms, domains, kernels, noted)
         self._streams: dict[tuple[str, int | str | None], Stream] = {}
         self._last: tuple[str, int | str | None] | None = None
-        self._held: deque[tuple[Entry, Function | None]] = deque()
+        self._known, self._turn = ForFunction(ledger), ForTurn()
         self._events: list[Event] = []
-        self._neighbours: dict[str, dict[tuple[int, int], Record]] = {}
-        """By VM, where each I/O BAR was put or taken from last, until something shows Xen's device."""
+        self._neighbours = Neighbours()
         self._latch: dict[str, int] = {}
-        self._learnt: set[tuple[int, str, int]] = set()
-        """Domains, VMs and boots of which it was learnt that they are one."""
-        self._served: set[tuple[int, str]] = set()
-        """Domains and VMs of which it was learnt in any boot."""
         self._widths: dict[tuple[str, int], Widths] = {}
         """Of each boot, the sizes that the order of the accesses tells where the records do not."""
-        self._process: int | None = None
-        """The first process of a device model."""
-        self._noted, self._named = noted, 0
-        """How to say what should be known of the source, and the VMs that it named."""
-        self._started = 0
-        """How many times the guest's kernel has begun in this source."""
-        self._ready: list[tuple[int, int, Entry]] = []
-        self._sequence = itertools.count()
         if reading.vantage == "device":
             for vm in vms.values():
                 if vm.name == reading.vm or vm.name.startswith(f"{reading.vm}-"):
@@ -226,14 +153,14 @@ class SourceDecoder:
                 pauses += 1
                 if pauses == _PAUSES:
                     for row in self._end():
-                        self._put(row)
-                    yield from self._take(None)
+                        self._turn.put(row)
+                    yield from self._turn.take()
                 yield None
             else:
                 self._ledger.note(read)
-        for row in self._finish():
-            self._put(row)
-        yield from self._take(None)
+        for row in itertools.chain(self._end(), self._known.finish()):
+            self._turn.put(row)
+        yield from self._turn.take()
 
     def kernels(self) -> int:
         """How many times the guest's kernel begins in the source."""
@@ -250,22 +177,15 @@ class SourceDecoder:
             yield from self._record(record)
             return
         for row in self._record(record):
-            self._put(row)
+            self._turn.put(row)
         for key, stream in list(self._streams.items()):
             if record.line - stream.line > LONGEST_PAUSE:
                 del self._streams[key]
                 for done in stream.flush():
                     for row in self._assembled(self._vms[key[0]], done):
-                        self._put(row)
+                        self._turn.put(row)
         begun = [s.current.records[0].offset for s in self._streams.values() if s.current and s.current.records]
-        yield from self._take(min(begun, default=record.offset + 1))
-
-    def _put(self, row: Entry) -> None:
-        heapq.heappush(self._ready, (row.records[0].offset, next(self._sequence), row))
-
-    def _take(self, before: int | None) -> Iterator[Entry]:
-        while self._ready and (before is None or self._ready[0][0] < before):
-            yield heapq.heappop(self._ready)[2]
+        yield from self._turn.take(min(begun, default=record.offset + 1))
 
     # -- plain records, many at once
 
@@ -284,8 +204,8 @@ class SourceDecoder:
         alike = vm.name, vm.boot, first.clock
         if self._bulk is None or self._bulk[0] != alike:
             self._bulk = alike, Bulk(self._kernel, Making(
-                lambda done: self._made(vm, done, "pio", done.address, _said(done), 0, None), _characters,
-                lambda line: _message(vm, line, "observed"),
+                lambda done: access_of(vm, done, "pio", done.address, port_meaning(done), 0, None), characters,
+                lambda line: message_of(vm, line, "observed"),
             ))
         blocks = self._bulk[1].blocks(stretch, vm.assembler)
         yield from blocks if self._form == "blocks" else self._brief(stretch, blocks)
@@ -306,9 +226,9 @@ class SourceDecoder:
 
     def _is_plain(self, vm: Vm, record: Record) -> bool:
         """Whether all that is known of the VM stays as it is while plain records of this thread come."""
-        settled = vm.proven and vm.used and vm.accessed and not vm.entering and self._is_learnt(vm)
+        settled = vm.proven and vm.used and vm.accessed and not vm.entering and self._owners.is_learnt(vm)
         alone = self._streams.keys() == {(vm.name, record.thread)} and record.thread in (None, vm.thread)
-        waiting = self._events or self._held or self._ready or vm.name in self._neighbours
+        waiting = self._events or self._known or self._turn or vm.name in self._neighbours
         return settled and alone and not waiting
 
     # -- accesses of other devices, many at once
@@ -316,87 +236,26 @@ class SourceDecoder:
     def _wanted(self) -> Wanted | None:
         """The accesses that can become rows; None while records of others matter to what is open, or waits for them."""
         vm = self._vms.get(self._reading.vm)
-        if vm is None or self._events or len(self._streams) != 1 or not self._is_learnt(vm):
+        if vm is None or self._events or len(self._streams) != 1 or not self._owners.is_learnt(vm):
             return None
         ((name, thread), stream), = self._streams.items()
         if name != vm.name or not isinstance(thread, int) or stream.waits:
             return None
         ranges, current = vm.spaces.ranges(), stream.current
-        if ranges is None or not (current is None or _is_elsewhere(current, ranges)):
+        if ranges is None or not (current is None or current.is_elsewhere(ranges)):
             return None
         return Wanted(b"".join(struct.pack("<QQ", one.start, one.stop) for one in ranges), thread)
 
-    def _is_learnt(self, vm: Vm) -> bool:
-        """Whether it is known which domain the VM is in this boot, if the device model has told of one."""
-        return self._domain is None or (self._domain, vm.name, vm.boot) in self._learnt
-
     # -- whose record
-
-    def _vm(self, record: Record) -> Vm:
-        """The VM of a record, by the guest or the domain that it names, or by its source."""
-        reading, name = self._reading, record.guest
-        if name is None:
-            device = reading.vantage == "device" and (reading.named or record.domain == self._domain)
-            name = reading.vm if device or record.domain is None else self._place(record)[0]
-        if reading.apart and record.thread is not None:
-            name = f"{name}-{record.thread}"
-        if self._process is None:
-            self._process = record.process
-        if record.process != self._process and record.process is not None:
-            name = f"{name}-{record.process}"  # the process of another VM than the first
-        witness = reading.dissectors[0].name if reading.vantage == "host" and record.event in _ACCESSES else None
-        known, of = self._vms.get(name), None
-        if witness is not None and known is not None and (known.accessed or known.witness not in (None, witness)):
-            name, of = f"{name} ({witness})", name  # somebody else tells of the same accesses
-        vm = self._vms.get(name)
-        if vm is None:
-            vm = self._new(name, of, record)
-        vm.witness = vm.witness or witness
-        if witness is not None and record.domain is not None:
-            vm.boot = self._place(record)[1]
-        return vm
-
-    def _new(self, name: str, of: str | None, record: Record) -> Vm:
-        """A VM that was not named before, if there is room for one more; else the one that all others are."""
-        self._named += 1
-        if self._named > MOST_VMS:
-            if self._named == MOST_VMS + 1:
-                self._noted(f"it names more than {MOST_VMS} VMs; those beyond are told as one, {OTHERS}, so that what "
-                            "is found in it is of no one VM")
-            name, of = OTHERS, None
-        vm = self._vms.get(name)
-        if vm is None:
-            vm = self._vms[name] = Vm(name, thread=record.thread, of=of)
-        return vm
-
-    def _place(self, record: Record) -> tuple[str, int]:
-        return self._domains.whose(record.domain or 0, record.time_ns, record.clock)
-
-    def _boot(self, vm: Vm, record: Record) -> int:
-        """The boot of that VM that a record is of."""
-        if self._reading.vantage == "device" or record.event in _ACCESSES:
-            return vm.boot
-        if record.domain is not None:
-            return self._place(record)[1]
-        beyond = max(self._started, 1) - len(self._kernels)
-        return self._kernels[-1] + beyond if beyond > 0 else self._kernels[beyond - 1]
 
     def _learn(self, vm: Vm, record: Record) -> Iterator[Entry]:
         """Which domain the device model serves, as soon as it says so; another domain is another boot."""
-        if record.event.startswith(_PATHS):
-            self._domain = domain_of(record.raw) or self._domain
-        domain = self._domain if record.domain is None else record.domain
-        if domain is None or (domain, vm.name, vm.boot) in self._learnt:
+        domain = self._owners.news(vm, record)
+        if domain is None:
             return
-        if self._domains.taken(vm.name, vm.boot) not in (None, domain):
-            if (domain, vm.name) in self._served:  # a process that serves several domains in turns, as Dom0's does
-                return
+        if self._owners.is_another(vm, domain):
             yield from self._renew(vm, None)
-        if not vm.used:
-            vm.boot = max(vm.boot, self._domains.ordinal(domain, vm.name))
-        self._learnt.add((domain, vm.name, vm.boot))
-        self._served.add((domain, vm.name))
-        self._domains.runs(domain, Run(vm.name, vm.boot, record.time_ns, record.clock))
+        self._owners.learn(vm, domain, record)
 
     def _renew(self, vm: Vm, began: Beginning | None) -> Iterator[Entry]:
         """Another device model serves this VM from now on."""
@@ -432,11 +291,11 @@ class SourceDecoder:
         )
 
     def _record(self, record: Record) -> Iterator[Entry]:
-        vm = self._vm(record)
+        vm = self._owners.vm(record)
         event = record.event
         if event in CAPTURED:  # put together before it was captured
             self._ledger.decode(record)
-            yield from self._emit(restored(record, vm), None)
+            yield from self._known.emit(restored(record, vm), None)
             return
         if self._reading.vantage == "device":
             yield from self._learn(vm, record)
@@ -452,7 +311,7 @@ class SourceDecoder:
             if not self._stream(vm, record).log(record):
                 yield from self._flush(vm)
                 yield from self._say(vm, [record], None)
-        elif event in _ACCESSES:
+        elif event in ACCESSES:
             yield from self._told(vm, record)
         elif event == GUEST_LINE:
             yield from self._heard(vm, record)
@@ -463,7 +322,7 @@ class SourceDecoder:
             if event == DOMAIN and record.domain is not None and record.text("name"):
                 self._domains.named(record.domain, record.text("name").decode("utf-8", "replace"))
             if event == GUEST_START:
-                self._started += 1
+                self._owners.started += 1
             yield from self._life(vm, record)
             self._note(vm, record)
         else:
@@ -507,8 +366,8 @@ class SourceDecoder:
             vm.used = True
         certainty: Certainty = "inferred" if record.recovered or record.derived else "observed"
         text = decode_text(record.text("s"))
-        yield from self._emit(
-            Message(record.time_ns, record.clock, vm.name, self._boot(vm, record), text, complete=True,
+        yield from self._known.emit(
+            Message(record.time_ns, record.clock, vm.name, self._owners.boot(vm, record), text, complete=True,
                     certainty=certainty, records=[record], via=via), None)
 
     # -- epochs
@@ -522,14 +381,14 @@ class SourceDecoder:
             if value is not None and not 0 <= value < 1 << 64:  # a number of a stranger's
                 value = None
             self._events.append(
-                Event(record.time_ns, record.clock, vm.name, self._boot(vm, record), topic, subject, said, value,
+                Event(record.time_ns, record.clock, vm.name, self._owners.boot(vm, record), topic, subject, said, value,
                       [record])
             )
 
     def _release(self) -> Iterator[Entry]:
         events, self._events = self._events, []
         for event in events:
-            yield from self._emit(event, None)
+            yield from self._known.emit(event, None)
 
     def _life(self, vm: Vm, record: Record) -> Iterator[Entry]:
         event = record.event
@@ -563,12 +422,7 @@ class SourceDecoder:
         number = (record.integer("bus") or 0) << 8 | slot << 3 | (record.integer("func") or 0)
         function = vm.spaces.function(number, device or None)
         if 0 < base < base + size <= _PORT_SPACE:  # a neighbour's BAR may come to lie where another's is
-            known = self._neighbours.setdefault(vm.name, {})
-            known[number, bar] = record
-            if len(known) > MOST_NEIGHBOURS:
-                del known[next(iter(known))]
-            if len(self._neighbours) > MOST_WAITING:
-                del self._neighbours[next(iter(self._neighbours))]
+            self._neighbours.put(vm.name, number, bar, record)
         if vm.used or vm.proven or function.ours:
             self._tell_neighbours(vm)
         if not function.ours:
@@ -588,7 +442,7 @@ class SourceDecoder:
 
     def _tell_neighbours(self, vm: Vm) -> None:
         """Tell where the I/O BARs are, which is nobody's business as long as nothing shows Xen's device."""
-        for record in self._neighbours.pop(vm.name, {}).values():
+        for record in self._neighbours.take(vm.name):
             self._ledger.decode(record)
             self._note(vm, record)
 
@@ -627,13 +481,6 @@ class SourceDecoder:
             yield from self._flush(self._vms[name])
         yield from self._release()
 
-    def _finish(self) -> Iterator[Entry]:
-        yield from self._end()
-        for row, function in self._held:
-            if function is None or function.ours:
-                yield self._settle(row)
-        self._held.clear()
-
     def _assembled(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
         if done.address == CONFIG_ADDRESS and done.kind == "pio":
             if done.direction == "write" and done.size == 4 and done.value is not None:
@@ -658,7 +505,7 @@ class SourceDecoder:
         function = vm.spaces.function(config.function, config.device)
         vm.spaces.config(function, config.offset, done.size, done.direction, done.value)
         if function.ours is False:
-            yield from self._drain()
+            yield from self._known.drain()
             return
         said = config_space.meaning(config.offset, done.size, done.direction, done.value, function.name)
         yield from self._access(vm, done, "pci-config", config.offset, said, 0, function)
@@ -678,7 +525,7 @@ class SourceDecoder:
             vm.proven = True
         if space == "bar0" and done.grows:
             done.size = None  # BAR0 takes single bytes: the first of them does not tell how wide the access was
-        yield from self._access(vm, done, space, address, _said(done, space, base), base, function)
+        yield from self._access(vm, done, space, address, port_meaning(done, space, base), base, function)
 
     def _memory(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
         function = None
@@ -686,7 +533,7 @@ class SourceDecoder:
             function = vm.spaces.pvdevice()
             base = function.bar1 if function is not None and function.bar1 is not None else None
             done.address = None if base is None or done.device_offset is None else base + done.device_offset
-            said = f"BAR1 of the PV device, offset 0x{done.device_offset or 0:x}; size and value not recorded"
+            said = memory_meaning(done, base or 0, function)
             yield from self._access(vm, done, "bar1", done.address, said, base or 0, function)
             return
         place = vm.spaces.memory(done.address, done.regions)
@@ -696,11 +543,7 @@ class SourceDecoder:
                 return
             place = (0, vm.spaces.pvdevice())
         base, function = place
-        whose = function.name if function is not None else "the platform device"
-        answer = "reads as all ones" if function is not None and function.device == "xen-pvdevice" else "reads as zero"
-        where = f"BAR1 of {whose}" + (f", offset 0x{done.address - base:x}" if base else "")
-        said = f"{where}: {answer if done.direction == 'read' else 'ignored'}; address space for the driver"
-        yield from self._access(vm, done, "bar1", done.address, said, base, function)
+        yield from self._access(vm, done, "bar1", done.address, memory_meaning(done, base, function), base, function)
 
     def _other(self, vm: Vm, done: Assembled) -> Iterator[Entry]:
         if done.logs:
@@ -716,61 +559,20 @@ class SourceDecoder:
             vm.used = vm.used or space != "pci-config"
             vm.accessed = vm.accessed or self._reading.vantage == "device"
             self._tell_neighbours(vm)
-        access = self._made(vm, done, space, address, said, base, function)
-        yield from self._emit(access, function)
+        access = access_of(vm, done, space, address, said, base, function)
+        yield from self._known.emit(access, function)
         yield from self._say(vm, done.logs, access)
         yield from self._release()
-
-    @staticmethod
-    def _made(
-        vm: Vm, done: Assembled, space: Space, address: int | None, said: str, base: int, function: Function | None,
-    ) -> Access:
-        first = done.records[0]
-        doubtful = done.inferred or any(r.recovered for r in done.records) or (space == "pio" and not vm.proven)
-        offset = None if address is None else address - base
-        if done.value is not None and done.size is not None:
-            done.value &= (1 << 8 * done.size) - 1
-        return Access(
-            first.time_ns, first.clock, vm.name, vm.boot, done.vcpu, space, address, done.size, done.direction,
-            done.value, done.count, registers.register_name(space, offset, done.size, done.direction), said,
-            "inferred" if doubtful else "observed", done.records, base, function,
-        )
 
     def _say(self, vm: Vm, logs: list[Record], access: Access | None) -> Iterator[Entry]:
         certainty: Certainty = "observed"
         if access is not None:
             certainty = access.certainty
-            for character in _characters(access):
+            for character in characters(access):
                 if character is None:
                     vm.assembler.unrecorded(access.records[-1])
                 else:
                     vm.assembler.character(character, access.records[-1])
         for line in vm.assembler.take(logs):
             vm.used = True
-            yield from self._emit(_message(vm, line, certainty), None)
-
-    def _emit(self, row: Entry, function: Function | None) -> Iterator[Entry]:
-        """Hand a row on, unless it, or one before it, waits for its function to become known."""
-        unknown = function is not None and function.ours is None
-        if not self._held and not unknown:
-            yield self._settle(row)
-            return
-        self._held.append((row, function))
-        yield from self._drain()
-        if len(self._held) > MOST_HELD:
-            self._held.popleft()
-            yield from self._drain()
-
-    def _drain(self) -> Iterator[Entry]:
-        while self._held:
-            row, function = self._held[0]
-            if function is not None and function.ours is None:
-                return
-            self._held.popleft()
-            if function is None or function.ours:
-                yield self._settle(row)
-
-    def _settle(self, row: Entry) -> Entry:
-        for record in () if isinstance(row, Event) else row.records:  # an event was counted when it was read
-            self._ledger.decode(record)
-        return row
+            yield from self._known.emit(message_of(vm, line, certainty), None)
