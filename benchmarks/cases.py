@@ -71,25 +71,27 @@ def dense(bench: Bench, sizes: Sizes) -> Iterator[Row]:
     parquet, jsonl = (bench.xptrace("decode", "-T", form, path) for form in ("parquet", "jsonl"))
     yield from bench.rows(f"{case}, to Parquet", parquet, [Peer(loop, Wanted(6, "as fast")), Peer(polars)])
     yield from bench.rows(f"{case}, to JSONL", jsonl, [Peer(loop, Wanted(3, "as fast"))])
+    for question in ("summary", "check"):
+        yield from bench.rows(f"{case}, `{question}`", bench.xptrace(question, path), [Peer(loop)])
     path.unlink()
 
 
 def simpletrace(bench: Bench, sizes: Sizes) -> Iterator[Row]:
-    """QEMU's binary records: how much faster than a loop that unpacks them."""
-    kinds: Mapping[Kind, str] = {"dense": "all ours", "sparse": "0.1 % ours"}
+    """QEMU's binary records: how much faster than a loop that unpacks them; then the commands, with their start."""
     wanted = Wanted(8, "as fast")
-    for kind, share in kinds.items():
+    kinds: Mapping[Kind, tuple[str, str]] = {"dense": ("all ours", "parquet"), "sparse": ("0.1 % ours", "jsonl")}
+    for kind, (share, form) in kinds.items():
         path = bench.simpletrace(kind, sizes.events)
-        peers = [Peer(program("struct loop", "peers.struct_loop", path), wanted)]
-        if sizes.simpletrace_script:
-            peers.append(Peer(Command("QEMU's script", (*sizes.simpletrace_script, str(path)))))
-        yield from bench.rows(f"simpletrace, {sizes.events / 1e6:.3g} M events, {share}, to Parquet",
-                              bench.xptrace("decode", "-T", "parquet", path), peers)
+        case = f"simpletrace, {sizes.events / 1e6:.3g} M events, {share}"
         peak = run(program("loaded", "loaded", path, str(bench.rounds)), bench.folder).peak_bytes
         taken = json.loads((bench.folder / "printed").read_text())
         ours, theirs = ([one[what] for one in taken] for what in ("decode", "unpack"))
-        yield Row(f"simpletrace, {sizes.events / 1e6:.3g} M events, {share}, once all is loaded", seconds(ours),
-                  f"struct loop: {seconds(theirs)}", ratio(ours, theirs, wanted), wanted, megabytes(peak))
+        yield Row(f"{case}, in one process", seconds(ours), f"struct loop: {seconds(theirs)}",
+                  ratio(ours, theirs, wanted), wanted, megabytes(peak))
+        peers = [Peer(program("struct loop", "peers.struct_loop", path))]
+        if sizes.simpletrace_script:
+            peers.append(Peer(Command("QEMU's script", (*sizes.simpletrace_script, str(path)))))
+        yield from bench.rows(f"{case}, `decode -T {form}`", bench.xptrace("decode", "-T", form, path), peers)
         path.unlink()
 
 
