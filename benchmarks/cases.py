@@ -72,7 +72,8 @@ def dense(bench: Bench, sizes: Sizes) -> Iterator[Row]:
     yield from bench.rows(f"{case}, to Parquet", parquet, [Peer(loop, Wanted(6, "as fast")), Peer(polars)])
     yield from bench.rows(f"{case}, to JSONL", jsonl, [Peer(loop, Wanted(3, "as fast"))])
     for question in ("summary", "check"):
-        yield from bench.rows(f"{case}, `{question}`", bench.xptrace(question, path), [Peer(loop)])
+        asked = renamed(bench.xptrace(question, path), well=(0, 10, 11, 12, 13))  # by the worst finding
+        yield from bench.rows(f"{case}, `{question}`", asked, [Peer(loop)])
     path.unlink()
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -37,6 +37,8 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     output: Path | None = None
     """The file that it writes itself; None where it prints."""
+    well: Collection[int] = (0,)
+    """The exit codes with which it ends well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def run(command: Command, folder: Path) -> Run:
             seconds = time.perf_counter() - start
             process.returncode = os.waitstatus_to_exitcode(status)
             watch.stop()
-    if process.returncode:
+    if process.returncode not in command.well:
         said = " ".join(errors.read_text(errors="replace").split())[-_SAID_BYTES:]
         raise FailedError(f"{command.name} ended with {process.returncode}: {said}")
     if command.output is not None and not command.output.exists():

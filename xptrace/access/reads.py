@@ -162,6 +162,7 @@ class Reads:
                 total.bytes += self._beyond.bytes
                 total.lines += self._beyond.lines
                 break
+            del window, before  # or they would be held while the next ones are waited for
         for name, reader in self._readers:
             if isinstance(reader, Held):
                 yield from self._guarded(name, reader.finish(), lambda: (total.bytes, line, 0))

@@ -50,6 +50,7 @@ class Ahead(Generic[T]):
         """Each item once; an error on the way to one is raised in its place."""
         while isinstance(entry := self._ready.get(), _Ready):
             yield entry.item
+            del entry  # or it would be held while the next one is waited for
         if entry.error is not None:
             raise entry.error
 
