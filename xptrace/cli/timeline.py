@@ -20,7 +20,9 @@ from xptrace.findings.rule import SEVERITIES
 from xptrace.negotiation.story import Story
 from xptrace.negotiation.timeline import strips, timeline
 from xptrace.views.escape import printable
-from xptrace.views.timeline import MANY, Style, fleet_lines, timeline_lines
+from xptrace.views.fleet import MANY, fleet_lines
+from xptrace.views.style import Style
+from xptrace.views.timeline import timeline_lines
 
 _TOLD: Final = 10
 """How many names an error tells."""
@@ -41,7 +43,7 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     if arguments.plot:
-        from xptrace.views.plot import ready
+        from xptrace.views.sheet import ready
 
         ready(arguments.plot)
     decoder = common.decoder(arguments)
@@ -92,7 +94,9 @@ def _style(arguments: argparse.Namespace) -> Style:
 
 
 def _plot(stories: Sequence[Story], done: Assessment, arguments: argparse.Namespace) -> None:
-    from xptrace.views.plot import fleet_figure, save, timeline_figure
+    from xptrace.views.plot import timeline_figure
+    from xptrace.views.plot_fleet import fleet_figure
+    from xptrace.views.sheet import save
 
     if len(stories) <= MANY and len({story.vm for story in stories}) <= 1:
         figure = timeline_figure(*(timeline(story, done.findings) for story in stories))

@@ -19,8 +19,11 @@ from xptrace.findings.rule import SEVERITIES
 from xptrace.negotiation.story import Story
 from xptrace.negotiation.timeline import Remark, Timeline, strips
 from xptrace.negotiation.verdict import CODES
-from xptrace.views.plot import Align, Figure, encode, fleet_figure, save, shown, timeline_figure
-from xptrace.views.timeline import ORDER, fleet_frame, latencies, timeline_frame, took
+from xptrace.views.plot import timeline_figure
+from xptrace.views.plot_fleet import Align, fleet_figure
+from xptrace.views.sheet import Figure, encode, save, shown
+from xptrace.views.tables import fleet_frame, latencies, timeline_frame
+from xptrace.views.timeline import ORDER, took
 
 
 def _inline(figure: Callable[[], Figure]) -> str:

@@ -20,7 +20,7 @@ from xptrace.findings.assess import Finding
 from xptrace.findings.rule import SEVERITIES, Rule, Severity
 from xptrace.negotiation.story import Moment, Place, Step, Stories, Story
 from xptrace.negotiation.timeline import strips, timeline
-from xptrace.views import notebook, plot
+from xptrace.views import notebook, plot, plot_fleet, sheet
 
 if TYPE_CHECKING:
     from xptrace.negotiation.timeline import Strip
@@ -96,7 +96,7 @@ class Box(NamedTuple):
     text: str
 
 
-def boxes(figure: plot.Figure) -> list[Box]:
+def boxes(figure: sheet.Figure) -> list[Box]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -108,7 +108,7 @@ def boxes(figure: plot.Figure) -> list[Box]:
     return found
 
 
-def overlaps(figure: plot.Figure) -> list[tuple[str, str]]:
+def overlaps(figure: sheet.Figure) -> list[tuple[str, str]]:
     """Texts that lie over each other by more than a pixel."""
     found = sorted(boxes(figure), key=lambda box: -box.top)
     over = []
@@ -121,7 +121,7 @@ def overlaps(figure: plot.Figure) -> list[tuple[str, str]]:
     return over
 
 
-def outside(figure: plot.Figure) -> list[str]:
+def outside(figure: sheet.Figure) -> list[str]:
     width, height = (inches * 100 for inches in figure.get_size_inches())
     return [
         box.text for box in boxes(figure)
@@ -150,13 +150,13 @@ class TestNoTextLiesOverAnother:
 
     @pytest.mark.parametrize("align", ["probe", "clock"])
     @pytest.mark.parametrize("count", [1, 5, 60, 61, 200])
-    def test_in_many_boots(self, count: int, align: plot.Align) -> None:
-        figure = plot.fleet_figure(fleet(count), align=align)
+    def test_in_many_boots(self, count: int, align: plot_fleet.Align) -> None:
+        figure = plot_fleet.fleet_figure(fleet(count), align=align)
         assert (overlaps(figure), outside(figure)) == ([], [])
 
     def test_of_nothing(self) -> None:
         assert not overlaps(plot.timeline_figure())
-        assert not overlaps(plot.fleet_figure([]))
+        assert not overlaps(plot_fleet.fleet_figure([]))
 
 
 def hostile(tmp_path: Path) -> list[Story]:
@@ -207,7 +207,7 @@ class TestWhatIsDrawn:
 
     def test_of_many_boots_the_worst_have_names_and_groups_have_heads(self) -> None:
         rows = fleet(200)
-        shown = [box.text for box in boxes(plot.fleet_figure(rows))]
+        shown = [box.text for box in boxes(plot_fleet.fleet_figure(rows))]
         assert any(text.startswith("blacklisted: 29 — ") for text in shown)
         assert any(text.startswith("emulated: 29 — ") for text in shown)
         assert any(text.startswith("complete: 142 — ") for text in shown)
@@ -216,27 +216,27 @@ class TestWhatIsDrawn:
         assert len(set(named)) == len(named)
 
     def test_a_picture_grows_with_its_rows(self) -> None:
-        heights = [plot.fleet_figure(fleet(count)).get_size_inches()[1] for count in (1, 5, 60, 200)]
+        heights = [plot_fleet.fleet_figure(fleet(count)).get_size_inches()[1] for count in (1, 5, 60, 200)]
         assert all(one < other for one, other in pairwise(heights))
 
     def test_a_figure_needs_no_pyplot(self) -> None:
         before = "matplotlib.pyplot" in sys.modules
-        plot.encode(plot.fleet_figure(fleet(2)), "png")
+        sheet.encode(plot_fleet.fleet_figure(fleet(2)), "png")
         assert ("matplotlib.pyplot" in sys.modules) == before
 
 
 @pytest.mark.usefixtures("matplotlib")
 class TestBytes:
-    @pytest.mark.parametrize("form", plot.FORMATS)
+    @pytest.mark.parametrize("form", sheet.FORMATS)
     def test_are_the_same_for_the_same_boots(self, data: Path, form: str) -> None:
         (story,) = stories(data / "real-xen" / "qemu-trace-linux-default.log.gz")
-        one, other = (plot.encode(plot.timeline_figure(timeline(story)), form) for _ in range(2))
+        one, other = (sheet.encode(plot.timeline_figure(timeline(story)), form) for _ in range(2))
         assert one == other
         assert not re.search(rb"CreationDate|dc:date|Software|dc:creator", one)
 
     def test_svg_text_stays_text(self, data: Path) -> None:
         (story,) = stories(data / "real-xen" / "qemu-trace-linux-default.log.gz")
-        shown = texts(plot.encode(plot.timeline_figure(timeline(story)), "svg"))
+        shown = texts(sheet.encode(plot.timeline_figure(timeline(story)), "svg"))
         assert "linux-default#1: Linux" in shown
         assert "mask 0x3" in shown
 
@@ -244,8 +244,8 @@ class TestBytes:
         found = hostile(tmp_path)
         remarks = [finding(found[0].vm, "high", HOSTILE)]
         for figure in (plot.timeline_figure(timeline(found[0], remarks)),
-                       plot.fleet_figure(strips(found, remarks, SEVERITIES))):
-            svg = plot.encode(figure, "svg")
+                       plot_fleet.fleet_figure(strips(found, remarks, SEVERITIES))):
+            svg = sheet.encode(figure, "svg")
             assert b"<!DOCTYPE" not in svg
             for node in nodes(svg):
                 assert node.tag.rpartition("}")[2] not in ("script", "foreignObject", "a", "image", "iframe")
@@ -257,7 +257,7 @@ class TestBytes:
             assert "g&<b>$x$#1" in shown
             assert "\x1b" not in shown
             assert "\u202e" not in shown
-        assert "</text><script>alert(1)</script>" in " ".join(texts(plot.encode(
+        assert "</text><script>alert(1)</script>" in " ".join(texts(sheet.encode(
             plot.timeline_figure(timeline(found[0], remarks)), "svg")))
 
 
@@ -319,14 +319,14 @@ class TestFiles:
     def test_a_picture_that_fails_leaves_what_was_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         target = tmp_path / "out.svg"
         target.write_text("before")
-        figure = plot.fleet_figure(fleet(2))
+        figure = plot_fleet.fleet_figure(fleet(2))
 
         def full(*_arguments: object) -> None:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(Path, "replace", full)
         with pytest.raises(XptraceError, match="No space left"):
-            plot.save(figure, target)
+            sheet.save(figure, target)
         assert target.read_text() == "before"
         assert [path.name for path in tmp_path.iterdir()] == ["out.svg"]
 

@@ -20,19 +20,11 @@ from xptrace.findings.rule import SEVERITIES, Rule, Severity
 from xptrace.negotiation.course import PHASES
 from xptrace.negotiation.story import Place, Stories, Story
 from xptrace.negotiation.timeline import KEYS, strips, timeline
-from xptrace.views.timeline import (
-    FLEET,
-    LATENCIES,
-    TIMELINE,
-    Style,
-    fleet_frame,
-    fleet_lines,
-    latencies,
-    quantile,
-    stack,
-    timeline_frame,
-    timeline_lines,
-)
+from xptrace.views.fleet import fleet_lines, quantile
+from xptrace.views.lanes import stack
+from xptrace.views.style import Style
+from xptrace.views.tables import FLEET, LATENCIES, TIMELINE, fleet_frame, latencies, timeline_frame
+from xptrace.views.timeline import timeline_lines
 
 WIDTHS = [60, 80, 120, 200]
 HOSTILE = "BUGCHECK: \x1b[31m\x1b]0;pwn\x07 <script>alert(1)</script> \u202eevil 日本語 z\u0301\u0302 " + "a" * 300
