@@ -132,6 +132,24 @@ class TestRecordings:
         for window in range(3000, 3100, 7):
             assert both(path, kernel, window=window) > 50
 
+    @pytest.mark.parametrize("begin", [(1 << 32) - 4000, 5 << 30])
+    def test_a_row_stands_where_it_is_beyond_4_gib_too(self, begin: int, kernel: Kernel, tmp_path: Path) -> None:
+        path, far = tmp_path / "talk.log", tmp_path / "far.log"
+        path.write_bytes(b"".join(HANDSHAKE) + b"".join(say("well") for _ in range(60)))
+        with far.open("wb") as file:
+            file.seek(begin)  # a hole
+            file.write(path.read_bytes())
+
+        def pass_over(reading: Reading) -> None:
+            reading.source.begin = begin
+
+        with everything_large(kernel):
+            decoders = [Decoder([str(one)]) for one in (path, far)]
+            decoders[1].on_source = pass_over
+            (rows, _, many), (there, _, as_many) = (told(one, one.blocks()) for one in decoders)
+        assert [row["offset"] for row in there] == [row["offset"] + begin for row in rows]
+        assert many == as_many > 300
+
     def test_what_was_read_when_it_is_stopped_is_accounted_for(self, kernel: Kernel, tmp_path: Path) -> None:
         path = tmp_path / "talk.log"
         path.write_bytes(b"".join(HANDSHAKE) + b"".join(say("well") for _ in range(30)))

@@ -241,7 +241,8 @@ def _numbers(stretch: Stretch, records: NDArray[Any]) -> NDArray[Any]:
 
     numbers = np.empty((3, len(records)), dtype="<i8")
     numbers[0] = stretch.records["time_ns"][records]
-    np.add(stretch.records["start"][records], stretch.offset, out=numbers[1])
+    numbers[1] = stretch.records["start"][records]
+    numbers[1] += stretch.offset  # which may be more than the 32 bits of a place in a window
     np.add(records, stretch.line, out=numbers[2])
     return numbers
 
