@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-LONGEST_SIGN: Final = 32
+_LONGEST_SIGN: Final = 32
 """Bytes of what is looked for."""
 
 
@@ -47,7 +47,7 @@ class Held:
             if found := sign.search(self.data, self.at):
                 self.at = found.start()
                 return True
-            self.at = max(self.at, len(self.data) - LONGEST_SIGN)
+            self.at = max(self.at, len(self.data) - _LONGEST_SIGN)
             if not self.reach(len(self.data) - self.at + 1):
                 self.at = len(self.data)
                 return False

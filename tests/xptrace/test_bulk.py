@@ -23,7 +23,7 @@ from xptrace.access import entries, reads
 from xptrace.access.attribution import Reading
 from xptrace.access.decode import Decoder
 from xptrace.access.reads import Reads
-from xptrace.access.rows import KEYS, Message, Row
+from xptrace.access.rows import KEYS, Row
 from xptrace.access.stretch import Block
 from xptrace.exports import bulk, lines
 from xptrace.exports.parquet import write_rows
@@ -73,7 +73,7 @@ def told(decoder: Decoder, rows: Iterator[Any]) -> tuple[list[dict[str, Any]], l
 
 def placed(row: Row) -> tuple[Any, ...]:
     """Where a row stands, and what is known of the record that says so."""
-    one = row.records[-1 if isinstance(row, Message) else 0]
+    one = row.cited
     return one.source, one.offset, one.length, one.line, one.event, one.time_ns, one.clock, one.thread
 
 

@@ -172,8 +172,9 @@ class Bulk:
         characters = said[places].astype("u1").tobytes()
         ends = np.flatnonzero((said == _NEWLINE) | (logs != NOTHING))
         usual = (said[ends] == _NEWLINE) & (logs[ends] != NOTHING)
-        records = np.where(usual, base + logs[ends].astype("<i8"), 0).tolist()
-        told = list(stretch.texts(records))
+        records = (base + logs[ends].astype("<i8")).tolist()  # of those that are not usual it may be none
+        texts = stretch.texts(base + logs[ends[usual]].astype("<i8"))
+        told = [next(texts) if one else b"" for one in usual.tolist()]
         until, turns = np.searchsorted(places, ends).tolist(), ends.tolist()
         done, first, step = 0, 0, len(turns)
         while first < len(turns):

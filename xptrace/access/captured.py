@@ -43,7 +43,7 @@ _BEGINNINGS: Final[dict[Beginning, int]] = {"process": 1, "reset": 2, "migration
 
 def values_of(entry: Entry, began: Beginning | None = None) -> dict[str, Value]:
     """What a packet is to say of an entry; `began` is how its boot began, where that is known."""
-    evidence = entry.records[-1] if isinstance(entry, Message) else entry.records[0]
+    evidence = entry.cited
     clock = NO_CLOCK if entry.time_ns is None else _CLOCKS.get(entry.clock or "", OTHER_CLOCK)
     values: dict[str, Value] = {
         "clock": clock, "clock_name": _bytes(entry.clock or "") if clock == OTHER_CLOCK else b"",

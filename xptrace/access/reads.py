@@ -28,8 +28,6 @@ _FEW: Final = 1 << 12
 """Bytes that are read line by line where a line is not plain, before the kernel is asked again; more if in vain."""
 LARGE: Final = 1 << 19
 """Bytes of a window from which on it is worth while to load what reads many lines at once."""
-_READY: Final = 4
-"""Windows that may lie ready; so many are read while numpy is loaded."""
 _OFTEN: Final = 256
 """Lines that are read one by one before it is asked again whether to stop: a window of nothing else takes seconds."""
 _WORTH_WHILE: Final = 256
@@ -179,7 +177,7 @@ class Reads:
         if self._plain is None or (self._source.evidence.stored or 0) < 2 * WINDOW:
             yield from ahead(ready)
             return
-        with Ahead(ready, _READY) as found:
+        with Ahead(ready, 2) as found:
             import numpy  # noqa: F401, ICN001 - to be loaded while the first ones are read
 
             yield from found

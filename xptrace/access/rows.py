@@ -51,6 +51,11 @@ class Access:
         """Where in its space the access begins: the port, or the offset in the BAR or in config space."""
         return None if self.address is None else self.address - self.base
 
+    @property
+    def cited(self) -> Record:
+        """The record that says where it stands: the first that tells of it."""
+        return self.records[0]
+
     def at(self, record: Record) -> Access:
         """The same access once more, at the place and the time of a record."""
         return Access(
@@ -61,7 +66,7 @@ class Access:
 
     def row(self) -> dict[str, Any]:
         """The keys of an access, in order."""
-        first = self.records[0]
+        first = self.cited
         return {
             "kind": "access", "time_ns": self.time_ns, "clock": self.clock, "vm": self.vm, "boot": self.boot,
             "vcpu": self.vcpu, "space": self.space, "address": self.address, "size": self.size,
@@ -90,6 +95,11 @@ class Message:
     via: Way = "log"
     kind: Literal["message"] = "message"
 
+    @property
+    def cited(self) -> Record:
+        """The record that says where it stands: the last, with which the device emitted it."""
+        return self.records[-1]
+
     def at(self, record: Record) -> Message:
         """The same message once more, at the place and the time of a record."""
         return Message(record.time_ns, self.clock, self.vm, self.boot, self.text, self.complete, self.certainty,
@@ -97,7 +107,7 @@ class Message:
 
     def row(self) -> dict[str, Any]:
         """The keys of a message, in order."""
-        last = self.records[-1]
+        last = self.cited
         return {
             "kind": "message", "time_ns": self.time_ns, "clock": self.clock, "vm": self.vm, "boot": self.boot,
             "certainty": self.certainty, "text": self.text, "complete": self.complete, "via": self.via,
@@ -129,9 +139,14 @@ class Event:
     records: list[Record]
     kind: Literal["event"] = "event"
 
+    @property
+    def cited(self) -> Record:
+        """The record that says where it stands."""
+        return self.records[0]
+
     def row(self) -> dict[str, Any]:
         """The keys of an event, in order."""
-        first = self.records[0]
+        first = self.cited
         return {
             "kind": "event", "time_ns": self.time_ns, "clock": self.clock, "vm": self.vm, "boot": self.boot,
             "topic": self.topic, "subject": self.subject, "said": self.said, "value": self.value,

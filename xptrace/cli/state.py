@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from xptrace.access.rows import Message, Row
+from xptrace.access.rows import Row
 from xptrace.cli import common, device
 from xptrace.cli.replay import chosen_profile
 from xptrace.errors import XptraceError
@@ -61,7 +61,7 @@ def _until(rows: Iterable[Row], arguments: argparse.Namespace) -> Iterator[Row]:
             continue
         if limit is not None and (row.time_ns is None or limit.compare(row.time_ns) > 0):
             continue
-        if at_line and row.records[-1 if isinstance(row, Message) else 0].line > int(at_line[1]):
+        if at_line and row.cited.line > int(at_line[1]):
             continue
         yield row
 

@@ -23,7 +23,6 @@ from xptrace.intake.limits import LIMITS, Limits
 from xptrace.intake.member import safe
 from xptrace.intake.rotation import Rotation
 
-_Part = TypeVar("_Part")
 WINDOW: Final = 6 << 20
 """Bytes read at a time."""
 _TAIL: Final = 1 << 12
@@ -36,6 +35,9 @@ AHEAD: Final = 8
 
 STDIN: Final = "<stdin>"
 """The name of standard input, whose path is `-`."""
+
+
+_Part = TypeVar("_Part")
 
 
 @dataclass(slots=True)
@@ -141,9 +143,12 @@ def _windows(offset: int, pieces: Iterator[bytes]) -> Iterator[Window]:
 
 def shown_again(pieces: Iterator[bytes], again: int) -> Iterator[bytes]:
     """The pieces, each of which begins with so many of the last bytes before it, or with all."""
+    if not again:
+        yield from pieces
+        return
     before = b""
     for piece in pieces:
-        data = before + piece if again else piece
+        data = before + piece
         yield data
         before = data[-again:]
 

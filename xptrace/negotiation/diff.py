@@ -272,7 +272,7 @@ def _take(found: list[Step], row: Row, every: bool) -> None:
 
 
 def _said(message: Message) -> Step:
-    at = message.records[-1]
+    at = message.cited
     meaning = f"says {message.text}" + ("" if message.complete else " (not finished)")
     return Step(
         "log", "write", message.text, meaning, at.source, at.offset, at.line, complete=message.complete,
@@ -284,7 +284,7 @@ def _done(access: Access, every: bool) -> Step | None:
     apart = access.space in _LEFT_OUT
     if (apart and not every) or _of_message(access):
         return None
-    at = access.records[0]
+    at = access.cited
     return Step(
         access.register, access.direction, access.value, access.meaning, at.source, at.offset, at.line,
         access.count, access.space, access.address, access.offset, access.size,

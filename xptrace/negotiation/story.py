@@ -81,9 +81,8 @@ class Moment:
 
     @classmethod
     def of(cls, entry: Entry) -> Moment:
-        """When and where an entry is: its first record; of a message the last, with which the device emitted it."""
-        record = entry.records[-1] if isinstance(entry, Message) else entry.records[0]
-        return cls(entry.time_ns, entry.clock, Place.of(record))
+        """When and where an entry is."""
+        return cls(entry.time_ns, entry.clock, Place.of(entry.cited))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dissectors.qemu import era
 from dissectors.qemu.catalogue import Catalogue
 from dissectors.record import Record
 from xptrace.access.attribution import Vm
-from xptrace.access.rows import Access, Message, Row
+from xptrace.access.rows import Access, Row
 from xptrace.model.profile import Profile
 from xptrace.model.profiles import profiles
 from xptrace.replay.replay import Replay, Start, observe, sentence
@@ -134,7 +134,7 @@ class Fit:
                 self._diverged[number] += not agrees
                 if not agrees and len(self._against[number]) < 5:
                     said = sentence(replay.start.profile, judged).replace(replay.start.profile.name, "this device")
-                    self._against[number].append(_place(row.records[-1 if isinstance(row, Message) else 0], said))
+                    self._against[number].append(_place(row.cited, said))
             for record in row.records:
                 if self._looked[record.event] < LOOKED_AT:
                     self._look(record)

@@ -152,12 +152,12 @@ class States:
 
     def _interval(self, access: Access, name: str, value: int | None, certainty: Certainty) -> Interval:
         return Interval(access.vm, access.boot, self._replay.start.profile.name, name, value, certainty, access.clock,
-                        access.time_ns, access.records[0])
+                        access.time_ns, access.cited)
 
     @staticmethod
     def _ended(interval: Interval, access: Access) -> Interval:
         same_clock = interval.clock == access.clock
-        return replace(interval, until_ns=access.time_ns if same_clock else None, until=access.records[0])
+        return replace(interval, until_ns=access.time_ns if same_clock else None, until=access.cited)
 
 
 def _assumed(standing: Standing, register: str) -> bool:

@@ -98,7 +98,7 @@ class Negotiations:
         one = self._of(row)
         if len(one.steps) < MOST_STEPS:
             one.steps.append((access, row.value if row.direction == "read" else None))
-            one.records.append(row.records[0])
+            one.records.append(row.cited)
 
     def _of(self, row: Access) -> Recorded:
         return self._found.setdefault((row.vm, row.boot), Recorded(row.vm, row.boot))

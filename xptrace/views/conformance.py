@@ -23,7 +23,7 @@ _TOLD: Final = (Removed, DriverNamed, Throttled, Aborted)
 
 
 def _where(judged: Judged) -> str:
-    record = judged.row.records[-1 if isinstance(judged.row, Message) else 0]
+    record = judged.row.cited
     return f"{printable(record.source)}:{record.line} @{record.offset}"
 
 

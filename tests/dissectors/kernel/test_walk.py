@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dissectors import Given
-from dissectors.kernel import HAS, HAS_REGION, RECORD, SLOTS, Kernel, dtype, twin_walk
+from dissectors.kernel import HAS, HAS_REGION, RECORD, RECORD_BYTES, SLOTS, Kernel, dtype, twin_walk
 from dissectors.qemu import catalogue
 from dissectors.qemu.declaration import EventDeclaration, read_declarations
 from dissectors.qemu.layouts import NUMBERS, Table
@@ -339,6 +339,10 @@ class TestWhatIsNoWindowAndNoTable:
             assert walked(one, b"", b"\1" + form * 64) == []
             with pytest.raises(ValueError, match="table"):
                 walked(one, b"", b"\1" + form * 65)
+
+
+def test_a_record_has_as_many_bytes_as_its_layout() -> None:
+    assert dtype(RECORD).itemsize == RECORD_BYTES
 
 
 class TestLayouts:

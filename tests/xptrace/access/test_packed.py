@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xptrace.access import entries
+from dissectors.qemu import simpletrace
+from xptrace.access import entries, reads
 from xptrace.access.decode import Decoder
 from xptrace.access.rows import Row
 from xptrace.access.stretch import Block
@@ -74,14 +75,15 @@ def accounts(decoder: Decoder) -> list[tuple[Any, ...]]:
 
 def check(path: Path, trace_events: Sequence[str] = ()) -> int:
     """Every way says the same; returns how many rows came in blocks."""
-    plain, singly, many = (Decoder([str(path)], trace_events, dissector="simpletrace") for _ in range(3))
+    plain, singly, briefly, many = (Decoder([str(path)], trace_events, dissector="simpletrace") for _ in range(4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entries, "chosen_kernel", lambda: None)
         everything = [one.row() for one in plain.entries()]
     assert [one.row() for one in singly.entries()] == everything
+    assert [one.row() for one in briefly.entries(brief=True, specimens=3)] == everything
     blocks = list(many.blocks())
     assert list(alone(iter(blocks))) == [row for row in everything if row["kind"] != "event"]
-    assert accounts(plain) == accounts(singly) == accounts(many)
+    assert accounts(plain) == accounts(singly) == accounts(briefly) == accounts(many)
     return sum(len(one.which) for one in blocks if isinstance(one, Block))
 
 
@@ -116,6 +118,21 @@ class TestWholeFiles:
         file = tmp_path / "trace-1"
         file.write_bytes(head + b"".join(events))
         assert check(file) > (100 if window > 5000 else -1)
+
+    @pytest.mark.parametrize("again", [1, 60, 300, 5000])
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_chunk_may_show_much_or_little_again(
+        self, again: int, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (reads, simpletrace):
+            monkeypatch.setattr(module, "AGAIN", again)
+        head, events = dense()
+        data = head + b"".join(events) + foreign(2000) + b"".join(events)
+        file = tmp_path / "trace-1"
+        file.write_bytes(gzip.compress(data) if packed else data)
+        for window in (41, 997, 4096):
+            monkeypatch.setattr(source, "CHUNK", window)
+            check(file)
 
     def test_events_of_others_and_reports_of_loss_between_them(self, tmp_path: Path) -> None:
         head, events = dense()
